@@ -1,0 +1,176 @@
+"""Everything that can happen to the core. Each event carries its time and the id of what caused it.
+
+`now_ms` comes from one monotonic clock of the shell and never runs backwards. `conn` names the stream or unary call that an
+answer goes back to. Shells build events only from input that they validated (sizes, types); the core checks meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coordinator.core.model import BlockCause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    now_ms: int
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello(Event):
+    """An agent opens or resumes its session on a stream, or (detached) for one unary call."""
+
+    conn: int
+    agent_id: str
+    session: str
+    kind: str = ""
+    floor_hash: str = ""
+    highest_token: int = 0
+    highest_revision: int = 0
+    latched_stop_ids: tuple[str, ...] = ()
+    held_tokens: tuple[int, ...] = ()
+    standing_zones: tuple[str, ...] = ()
+    detached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard(Event):
+    """A frame came in on this stream."""
+
+    conn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnClosed(Event):
+    """A stream or unary call ended, for whatever reason. Says nothing about where its agents are."""
+
+    conn: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEvent(Event):
+    """An operation by an agent that said hello on `conn`."""
+
+    conn: int
+    agent_id: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked(AgentEvent):
+    """`payload` is a hash over all that the ask says, request id excluded."""
+
+    zones: tuple[str, ...]
+    expected_ms: int
+    payload: str
+    priority: int = 0
+    no_wait: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancelled(AgentEvent):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released(AgentEvent):
+    """The whole contour with its load has left `zones` (empty: all of the grant)."""
+
+    token: int
+    zones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned(AgentEvent):
+    """The grant ends, the occupancy stays. `block` is ABANDONED, PARKED or STOPPED (standing where time ran out)."""
+
+    token: int
+    block: BlockCause = BlockCause.ABANDONED
+    zones: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declined(AgentEvent):
+    """A grant that came after its own D was never used."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtendAsked(AgentEvent):
+    token: int
+    expected_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported(AgentEvent):
+    """Telemetry. `inside` is every zone that the contour touches, or None when the agent did not say."""
+
+    position: tuple[int, int] | None = None
+    heading_mdeg: int = 0
+    inside: tuple[str, ...] | None = None
+    progress_permille: int = 0
+    activity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAcked(AgentEvent):
+    """The agent stands still because of these stops."""
+
+    stop_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaidGoodbye(AgentEvent):
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorEvent(Event):
+    """An operator's action, or an agent's stop request. `recorded_at` is wall clock for the audit only."""
+
+    conn: int
+    operator: str
+    reason: str
+    recorded_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAsked(OperatorEvent):
+    """Exactly one of zone, stop_group, floor says the scope."""
+
+    stop_id: str
+    zone: str = ""
+    stop_group: str = ""
+    floor: bool = False
+    agent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetAsked(OperatorEvent):
+    stop_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClearAsked(OperatorEvent):
+    """`zones` may name areas; `agent_id` narrows to what that agent left behind."""
+
+    zones: tuple[str, ...] = ()
+    all_unknown: bool = False
+    agent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticked(Event):
+    """Time passed. Deadlines trip only on a tick whose fence is fresh: a coordinator that may have been replaced stays quiet."""
+
+    fence_fresh: bool = True
+    recorded_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed(Event):
+    """The store holds every write up to and including those of step `upto`; deadlines count from here."""
+
+    upto: int

@@ -1,0 +1,230 @@
+"""The values that the core decides over and the records that it leaves in the store.
+
+Everything here is frozen and validates itself; `machine` alone decides which value replaces which. A *unit* is one slot of
+one zone, the thing that is held. Its record is rewritten and never deleted, so that a token once seen stays seen (I3).
+Integers only: durations in milliseconds, no wall clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MAX_ZONES_PER_ASK = 32
+MAX_PRIORITY = 9
+MAX_NAME_CHARS = 128
+TOKEN_COUNTER_BITS = 40
+"""A token is `incarnation << 40 | counter`: a restored ledger starts a higher incarnation and so never repeats one."""
+
+
+class UnitState(StrEnum):
+    """The durable state of one unit. Only HELD carries a live grant; only FREE may be given away."""
+
+    FREE = "FREE"
+    HELD = "HELD"
+    BLOCKED = "BLOCKED"
+    UNKNOWN = "UNKNOWN"
+
+
+class BlockCause(StrEnum):
+    """Why a unit is occupied without a live grant."""
+
+    NONE = ""
+    OVERDUE = "OVERDUE"
+    ABANDONED = "ABANDONED"
+    PARKED = "PARKED"
+    STOPPED = "STOPPED"
+    DECLARED = "DECLARED"
+    UNCERTAIN = "UNCERTAIN"
+
+
+class StopCause(StrEnum):
+    OVERDUE = "OVERDUE"
+    OPERATOR = "OPERATOR"
+    AGENT = "AGENT"
+
+
+class ZoneState(StrEnum):
+    """The state a zone is *shown* in, derived and never stored."""
+
+    FREE = "FREE"
+    HELD = "HELD"
+    BLOCKED = "BLOCKED"
+    STOPPED = "STOPPED"
+    UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSpec:
+    """What the core needs to know of a zone; geometry stays with the floor."""
+
+    name: str
+    capacity: int = 1
+    stop_group: str = "floor"
+    hold_max_ms: int = 60_000
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > MAX_NAME_CHARS:
+            raise ValueError(f"zone name {self.name!r} must have 1 to {MAX_NAME_CHARS} characters")
+        if self.capacity < 1:
+            raise ValueError(f"zone {self.name}: capacity {self.capacity} must be at least 1")
+        if not self.stop_group:
+            raise ValueError(f"zone {self.name}: stop_group must not be empty")
+        if self.hold_max_ms < 1:
+            raise ValueError(f"zone {self.name}: hold_max_ms {self.hold_max_ms} must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class FloorSpec:
+    """The versioned map as the core sees it."""
+
+    site: str
+    version: int
+    hash: str
+    zones: tuple[ZoneSpec, ...]
+    areas: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    agent_kinds: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [z.name for z in self.zones]
+        if len(set(names)) != len(names):
+            raise ValueError("zone names must be unique")
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRecord:
+    """One unit as the store keeps it.
+
+    `zones` names every zone of the grant that the token belongs to, so that a reloaded ledger regroups its units.
+    `session` is the SHA-256 of the session secret, hex; the secret itself is never stored.
+    """
+
+    zone: str
+    slot: int
+    state: UnitState
+    agent_id: str = ""
+    session: str = ""
+    token: int = 0
+    request_id: str = ""
+    payload: str = ""
+    zones: tuple[str, ...] = ()
+    expected_ms: int = 0
+    remaining_ms: int = 0
+    elapsed_ms: int = 0
+    priority: int = 0
+    cause: BlockCause = BlockCause.NONE
+
+    @property
+    def key(self) -> str:
+        return unit_key(self.zone, self.slot)
+
+
+@dataclass(frozen=True, slots=True)
+class StopRecord:
+    """One stop with its whole scope inside, so that a stop of any size is one write."""
+
+    stop_id: str
+    cause: StopCause
+    floor: bool
+    stop_groups: tuple[str, ...]
+    zones: tuple[str, ...]
+    tripped_by: str
+    reason: str
+    active: bool = True
+    reset_by: str = ""
+    reset_reason: str = ""
+    token: int = 0
+    seq: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"stop/{self.stop_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class CounterRecord:
+    """The token counter and the ledger's incarnation."""
+
+    incarnation: int
+    counter: int
+
+    @property
+    def key(self) -> str:
+        return "meta/counter"
+
+    @property
+    def token(self) -> int:
+        return self.incarnation << TOKEN_COUNTER_BITS | self.counter
+
+
+@dataclass(frozen=True, slots=True)
+class FloorRecord:
+    """The floor the ledger's units belong to."""
+
+    site: str
+    version: int
+    hash: str
+
+    @property
+    def key(self) -> str:
+        return "meta/floor"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """One safety action. `recorded_at` is wall clock for people and takes part in nothing."""
+
+    seq: int
+    action: str
+    actor: str
+    reason: str
+    subjects: tuple[str, ...] = ()
+    recorded_at: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"audit/{self.seq:016d}"
+
+
+Record = UnitRecord | StopRecord | CounterRecord | FloorRecord | AuditRecord
+
+
+def unit_key(zone: str, slot: int) -> str:
+    return f"unit/{zone}/{slot}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Everything durable, as a store hands it to a starting core."""
+
+    units: tuple[UnitRecord, ...] = ()
+    stops: tuple[StopRecord, ...] = ()
+    audit: tuple[AuditRecord, ...] = ()
+    counter: CounterRecord | None = None
+    floor: FloorRecord | None = None
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The core's times, all in milliseconds; `rho_ppm` is the clock-rate error both sides allow for."""
+
+    rho_ppm: int = 10_000
+    heartbeat_ms: int = 500
+    suspend_ms: int = 1_500
+    lost_ms: int = 5_000
+    reattach_ms: int = 2_000
+    telemetry_fresh_ms: int = 2_000
+    warn_permille: int = 800
+    audit_max: int = 10_000
+    ended_stops_max: int = 1_000
+    queue_max: int = 100_000
+    remembered_requests_max: int = field(default=64)
+
+    def coordinator_ms(self, expected_ms: int) -> int:
+        """The coordinator's deadline for a hold of `expected_ms`, rounded up: `expected * (1 + rho)`."""
+        return -(-expected_ms * (1_000_000 + self.rho_ppm) // 1_000_000)
+
+    def holder_ms(self, coordinator_ms: int) -> int:
+        """The inverse, rounded down: what a holder may count on when the coordinator has `coordinator_ms` left."""
+        return coordinator_ms * 1_000_000 // (1_000_000 + self.rho_ppm)
