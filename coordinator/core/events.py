@@ -8,13 +8,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordinator.core.model import BlockCause
+from coordinator.core.model import BlockCause, StopRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     now_ms: int
     cause: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """The first event of a core. `assume_empty` confirms a new ledger's floor without an operator (demonstrations only)."""
+
+    assume_empty: bool = False
+    recorded_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRecovered(Event):
+    """A stop that had left before it was durable, put back after a reload."""
+
+    stop: StopRecord
+    recorded_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

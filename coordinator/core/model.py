@@ -95,8 +95,9 @@ class FloorSpec:
 class UnitRecord:
     """One unit as the store keeps it.
 
-    `zones` names every zone of the grant that the token belongs to, so that a reloaded ledger regroups its units.
-    `session` is the SHA-256 of the session secret, hex; the secret itself is never stored.
+    `session` is the SHA-256 of the session secret, hex; the secret itself is never stored. A FREE record keeps its last
+    holder, so that a late repeat of an old request is recognised. A HELD record with a `cause` came from its holder's own
+    residue and falls back to it when the grant is declined. A record of an earlier incarnation than the ledger's is void.
     """
 
     zone: str
@@ -107,12 +108,11 @@ class UnitRecord:
     token: int = 0
     request_id: str = ""
     payload: str = ""
-    zones: tuple[str, ...] = ()
     expected_ms: int = 0
     remaining_ms: int = 0
     elapsed_ms: int = 0
-    priority: int = 0
     cause: BlockCause = BlockCause.NONE
+    incarnation: int = 1
 
     @property
     def key(self) -> str:
@@ -143,10 +143,15 @@ class StopRecord:
 
 @dataclass(frozen=True, slots=True)
 class CounterRecord:
-    """The token counter and the ledger's incarnation."""
+    """The token counter, the ledger's incarnation, and whether the floor was ever confirmed empty in it.
+
+    A unit without a valid record is FREE in a confirmed ledger and UNKNOWN in one that is not: confirming a floor of any
+    size is one write.
+    """
 
     incarnation: int
     counter: int
+    confirmed: bool = False
 
     @property
     def key(self) -> str:

@@ -65,7 +65,9 @@ class Refusal(StrEnum):
     REASON_REQUIRED = "REASON_REQUIRED"
     OCCUPANT_UNCONFIRMED = "OCCUPANT_UNCONFIRMED"
     STILL_GRANTED = "STILL_GRANTED"
+    OCCUPANT_INSIDE = "OCCUPANT_INSIDE"
     NOTHING_TO_CLEAR = "NOTHING_TO_CLEAR"
+    STANDING_CONFLICT = "STANDING_CONFLICT"
     BAD_SCOPE = "BAD_SCOPE"
     FRAME_TOO_LARGE = "FRAME_TOO_LARGE"
     FRAME_ORDER = "FRAME_ORDER"
@@ -132,6 +134,16 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
     ),
     Refusal.STILL_GRANTED: RefusalEntry(
         _F, "A live grant covers the zone; clearing it would give it away under its holder.", "Wait for the release, or stop first."
+    ),
+    Refusal.OCCUPANT_INSIDE: RefusalEntry(
+        _F,
+        "A connected agent reports right now that it is inside the zone.",
+        "Move it out or switch it off, then clear the zone.",
+    ),
+    Refusal.STANDING_CONFLICT: RefusalEntry(
+        _F,
+        "The agent declares that it stands in a zone that others fill.",
+        "Check on the floor who stands there; clear what is not true.",
     ),
     Refusal.NOTHING_TO_CLEAR: RefusalEntry(_F, "No blocked or unknown unit matches.", "`zonelock zones` shows what is occupied."),
     Refusal.BAD_SCOPE: RefusalEntry(_I, "The stop needs exactly one scope.", "Give a zone, a stop group, or the floor."),
