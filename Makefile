@@ -1,0 +1,60 @@
+# Every target makes its own .venv from requirements.lock and installs what it needs; nothing has to be set up before.
+#   make demo ARGS="--seconds 20 --json"      make test ARGS="-k reservation -x"      make PYTHON=python3.12 check
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+export PYTHON
+
+.PHONY: help demo test slow check bench lock clean etcd chromium
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: $(STAMP) ## a coordinator, simulated agents and the live floor map (ARGS: see `zonelock demo --help`)
+	@exec $(BIN)/zonelock demo $(ARGS)
+
+test: $(STAMP) etcd chromium ## every test but the slow ones, real etcd included (ARGS go to pytest)
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+slow: $(STAMP) etcd chromium ## the tests marked slow: minutes each
+	@exec $(BIN)/python -m pytest -m slow --timeout 1200 --durations 0 $(ARGS)
+
+check: $(STAMP) ## format, lint, strict types, proto lint and drift, import rules, file sizes
+	@exec .ci/check $(VENV)
+
+bench: $(STAMP) etcd ## measure on this machine; prints the machine and the versions first
+	@printf '%-10s %s\n' date "$$(date -u +%FT%TZ)" commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
+	printf '%-10s %s\n' kernel "$$(uname -srm)" cores "$$(nproc)"
+	printf '%-10s %s\n' processor "$$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p)"
+	printf '%-10s %s\n' memory "$$(sed -nE 's/^MemTotal: +//p' /proc/meminfo)" python "$$($(BIN)/python -VV)"
+	printf '%-10s %s\n' etcd "$$(etcd --version | sed -n 's/^etcd Version: //p')"
+	sed -nE 's/^(aiohttp|grpcio|protobuf)==(.*)/\1 \2/p' requirements.lock | while read -r name version; do printf '%-10s %s\n' "$$name" "$$version"; done
+	if [ ! -f benchmarks/__main__.py ]; then echo 'zonelock: benchmarks/ holds nothing to run' >&2; exit 1; fi
+	exec $(BIN)/python -m benchmarks $(ARGS)
+
+lock: ## choose new exact versions for pyproject.toml and write requirements.lock
+	@.ci/lock
+
+clean: ## remove .venv, caches and build products
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): requirements.lock pyproject.toml .ci/venv
+	@.ci/venv $(VENV)
+	touch $@
+
+# The store's tests run real etcd members. The tests start their own; Debian's package may also start a service on port 2379,
+# which they neither need nor touch.
+etcd:
+	@command -v etcd >/dev/null || .ci/apt-install etcd-server etcd-client
+
+# Only the page test needs a browser, and skips without one.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || .ci/apt-install chromium || echo 'zonelock: no chromium: the test of the floor page will be skipped' >&2
