@@ -1,0 +1,99 @@
+"""What really happened on the floor, counted from contours alone.
+
+The rule owned here: ground truth asks bodies where they are and zones how many fit, and never asks an agent what it holds or
+believes. A run may therefore report collisions while every grant looks right. Never imports the SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Protocol
+
+from zonelock_sim.bodies import Cell
+
+MAX_FINDINGS = 200
+"""Stories kept for people; counts go on beyond it."""
+
+
+class Occupying(Protocol):
+    """Anything that takes up cells."""
+
+    body_id: str
+
+    def touched(self) -> tuple[Cell, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One collision or one zone too full, from its first moment."""
+
+    kind: str
+    at_s: float
+    where: str
+    bodies: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at_s:.2f} s in {self.where}: {', '.join(self.bodies)}"
+
+
+class GroundTruth:
+    """Counts episodes, not samples: two bodies that meet count once until they have parted again."""
+
+    def __init__(self, zone_at: Callable[[Cell], str | None], capacities: Mapping[str, int]) -> None:
+        self._zone_at = zone_at
+        self._capacities = capacities
+        self._meeting: set[tuple[str, str]] = set()
+        self._crowded: set[tuple[str, tuple[str, ...]]] = set()
+        self._astray: set[str] = set()
+        self.collisions = 0
+        self.over_capacity = 0
+        self.off_floor = 0
+        self.observations = 0
+        self.findings: list[Finding] = []
+
+    def observe(self, bodies: Iterable[Occupying], at_s: float) -> None:
+        """Looks once at all bodies. Call it after every step of the physics."""
+        self.observations += 1
+        by_cell: dict[Cell, list[str]] = {}
+        by_zone: dict[str, set[str]] = {}
+        astray: set[str] = set()
+        for body in bodies:
+            for cell in body.touched():
+                by_cell.setdefault(cell, []).append(body.body_id)
+                zone = self._zone_at(cell)
+                if zone is None:
+                    astray.add(body.body_id)
+                else:
+                    by_zone.setdefault(zone, set()).add(body.body_id)
+        self._note_meetings(by_cell, at_s)
+        self._note_crowds(by_zone, at_s)
+        for body_id in sorted(astray - self._astray):
+            self.off_floor += 1
+            self._tell(Finding("off the floor", at_s, "a closed cell", (body_id,)))
+        self._astray = astray
+
+    def _note_meetings(self, by_cell: Mapping[Cell, list[str]], at_s: float) -> None:
+        meeting: dict[tuple[str, str], Cell] = {}
+        for cell, ids in by_cell.items():
+            if len(ids) > 1:
+                for pair in combinations(sorted(ids), 2):
+                    meeting.setdefault(pair, cell)
+        for pair in sorted(meeting.keys() - self._meeting):
+            self.collisions += 1
+            self._tell(Finding("collision", at_s, f"cell {meeting[pair]}", pair))
+        self._meeting = set(meeting)
+
+    def _note_crowds(self, by_zone: Mapping[str, set[str]], at_s: float) -> None:
+        crowded = {
+            (zone, tuple(sorted(ids))) for zone, ids in by_zone.items() if len(ids) > self._capacities.get(zone, 1)
+        }
+        for zone, ids in sorted(crowded - self._crowded):
+            self.over_capacity += 1
+            self._tell(Finding("over capacity", at_s, f"zone {zone}", ids))
+        self._crowded = crowded
+
+    def _tell(self, finding: Finding) -> None:
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(finding)
