@@ -1,0 +1,153 @@
+"""`stop`, `reset` and `clear`: an operator's three safety actions.
+
+Rule owned: each carries a name and a reason, and a reset names the stops that it ends (I5); there is no "reset everything".
+"""
+
+from __future__ import annotations
+
+import secrets
+
+import click
+
+from zonelock_cli.exits import ExitCode
+from zonelock_cli.failures import Failure, unknown
+from zonelock_cli.options import operator_options, output_option, server_options
+from zonelock_cli.output import View
+
+STOP_ID_BYTES = 6
+
+
+@click.command()
+@click.option("--zone", metavar="ZONE", help="Stop the stop group of this zone.")
+@click.option("--group", metavar="GROUP", help="Stop this stop group.")
+@click.option("--floor", is_flag=True, help="Stop the whole floor.")
+@click.option("--stop-id", metavar="ID", help="An id of your own; a repeat with the same id is the same stop.")
+@operator_options
+@server_options
+@output_option
+def stop(
+    zone: str | None,
+    group: str | None,
+    floor: bool,
+    stop_id: str | None,
+    operator: str,
+    reason: str,
+    server: str,
+    wait_s: float,
+    view: View,
+) -> None:
+    """Trip a latched stop of one zone's group, one stop group, or the whole floor.
+
+    A software stop request, not a rated safety function: use the plant's own emergency stop when people are in danger.
+    """
+    if sum((zone is not None, group is not None, floor)) != 1:
+        raise click.UsageError("a stop needs exactly one scope: --zone ZONE, --group GROUP or --floor")
+    from zonelock.v1 import safety_service_pb2
+
+    from zonelock_cli.commands.looking import show_stops
+    from zonelock_cli.link import Link
+    from zonelock_cli.picture import plain
+
+    request = safety_service_pb2.TripStopRequest(
+        # Made here and not by the coordinator, so that an answer that gets lost can be asked for again.
+        operator=operator,
+        reason=reason,
+        stop_id=stop_id or f"op-{secrets.token_hex(STOP_ID_BYTES)}",
+    )
+    if zone is not None:
+        request.zone = zone
+    elif group is not None:
+        request.stop_group = group
+    else:
+        request.floor = True
+    with Link(server, wait_s) as link:
+        tripped = plain(link.trip_stop(request))
+    if view.json:
+        view.document({"stop": tripped})
+    else:
+        show_stops(view, [tripped])
+
+
+@click.command()
+@click.argument("stop_ids", nargs=-1, required=True, metavar="STOP_ID...")
+@operator_options
+@server_options
+@output_option
+def reset(stop_ids: tuple[str, ...], operator: str, reason: str, server: str, wait_s: float, view: View) -> None:
+    """End the stops named by id, once the area is safe. Nothing moves by itself: agents ask again."""
+    from zonelock.v1 import safety_service_pb2
+
+    from zonelock_cli.link import Link
+    from zonelock_cli.picture import plain
+
+    request = safety_service_pb2.ResetStopRequest(operator=operator, reason=reason, stop_ids=stop_ids)
+    with Link(server, wait_s) as link:
+        try:
+            ended = [plain(s) for s in link.reset_stops(request)]
+        except Failure as failure:
+            if failure.reason != "UNKNOWN_STOP":
+                raise
+            active = {s["stop_id"] for s in link.picture().active_stops()}
+            wrong = next((i for i in stop_ids if i not in active), stop_ids[0])
+            better = unknown("active stop", wrong, active, "zonelock status")
+            better.reason = failure.reason
+            raise better from failure
+    if view.json:
+        view.document({"stops": ended})
+        return
+    for stopped in ended:
+        view.say(f"reset {stopped['stop_id']} by {stopped['reset_by']}: {stopped['reset_reason']}")
+
+
+@click.command()
+@click.argument("zones", nargs=-1, metavar="[ZONE|AREA]...")
+@click.option("--all-unknown", is_flag=True, help="Every UNKNOWN zone: the floor was walked and found empty.")
+@click.option("--agent", metavar="AGENT", default="", help="Only what this agent left behind; without ZONE, everywhere.")
+@operator_options
+@server_options
+@output_option
+def clear(
+    zones: tuple[str, ...],
+    all_unknown: bool,
+    agent: str,
+    operator: str,
+    reason: str,
+    server: str,
+    wait_s: float,
+    view: View,
+) -> None:
+    """Confirm that nobody stands in these zones any more. Look first: the coordinator believes you.
+
+    Never takes a live grant away. Names zones or areas, or --all-unknown after a cold start, or --agent.
+    """
+    if not zones and not all_unknown and not agent:
+        raise click.UsageError("say what is clear: ZONE names, --all-unknown, or --agent AGENT")
+    if zones and all_unknown:
+        raise click.UsageError("give ZONE names or --all-unknown, not both")
+    from zonelock.v1 import safety_service_pb2
+
+    from zonelock_cli.link import Link
+
+    with Link(server, wait_s) as link:
+        names = zones
+        if agent and not zones and not all_unknown:
+            picture = link.picture()
+            names = tuple(sorted({z["name"] for z, o in picture.occupancies(agent) if o["state"] == "BLOCKED"}))
+            if not names:
+                if agent not in picture.known_agents():
+                    raise unknown("agent", agent, picture.known_agents(), "zonelock agents")
+                raise Failure(
+                    ExitCode.REFUSED,
+                    f"{agent} left nothing behind that could be cleared",
+                    f"`zonelock explain {agent}` shows what it holds.",
+                    reason="NOTHING_TO_CLEAR",
+                )
+        cleared = link.clear_zones(
+            safety_service_pb2.ClearZonesRequest(
+                operator=operator, reason=reason, zones=names, all_unknown=all_unknown, agent_id=agent
+            )
+        )
+    if view.json:
+        view.document({"cleared": cleared})
+    else:
+        view.say(f"cleared {len(cleared)}: {' '.join(cleared)}" if cleared else "nothing was occupied or unknown")

@@ -1,0 +1,212 @@
+"""One short conversation with one coordinator, over synchronous gRPC because it starts fastest.
+
+Rule owned: whatever goes wrong between here and the coordinator becomes a `Failure` that names the address, the reason and
+what to try; a reason from `google.rpc.ErrorInfo` is looked up in the public table of refusals. Imports `zonelock.v1` and grpc.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from zonelock.v1 import (
+    floor_pb2,
+    safety_service_pb2,
+    safety_service_pb2_grpc,
+    zone_service_pb2,
+    zone_service_pb2_grpc,
+)
+
+from zonelock_cli.exits import ExitCode
+from zonelock_cli.failures import Failure
+from zonelock_cli.output import progress
+from zonelock_cli.picture import Picture
+
+Response = TypeVar("Response")
+
+MESSAGE_MAX_BYTES = 64 * 1024 * 1024
+"""A floor of 100,000 zones arrives in one picture."""
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", MESSAGE_MAX_BYTES),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.enable_http_proxy", 0),
+)
+
+ERROR_DOMAIN = "zonelock"
+
+
+class Link:
+    """A channel to `server`, used as a context manager. Each call waits at most `wait_s` seconds."""
+
+    def __init__(self, server: str, wait_s: float) -> None:
+        self.server = server
+        self.wait_s = wait_s
+        self._stopped = threading.Event()
+        self._watch: Any = None
+        self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+        self._zones = zone_service_pb2_grpc.ZoneServiceStub(self._channel)
+        self._safety = safety_service_pb2_grpc.SafetyServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._channel.close()
+
+    def picture(self) -> Picture:
+        """The whole floor as of now."""
+        with self._translated(), progress(f"waiting for {self.server}"):
+            call = self._zones.WatchFloor(zone_service_pb2.WatchFloorRequest(), timeout=self.wait_s)
+            try:
+                for response in call:
+                    if response.snapshot:
+                        return Picture.of(response)
+            finally:
+                call.cancel()
+        raise Failure(
+            ExitCode.UNAVAILABLE,
+            f"the coordinator at {self.server} ended the watch before it showed the floor",
+            "It may be shutting down; look at its log and try again.",
+        )
+
+    def changes(self, min_interval_ms: int) -> Iterator[zone_service_pb2.WatchFloorResponse]:
+        """The whole picture, then changes until the caller stops reading. Waits `wait_s` for the first only."""
+        call = self._zones.WatchFloor(zone_service_pb2.WatchFloorRequest(min_interval_ms=min_interval_ms))
+        self._watch = call
+        impatience = threading.Timer(self.wait_s, call.cancel)
+        impatience.daemon = True
+        impatience.start()
+        begun = False
+        try:
+            with self._translated():
+                for response in call:
+                    impatience.cancel()
+                    begun = True
+                    yield response
+        except Failure as failure:
+            if failure.reason != "CANCELLED":
+                raise
+            if not begun and not self._stopped.is_set():
+                raise silent(self.server, self.wait_s) from None
+        finally:
+            impatience.cancel()
+            call.cancel()
+            self._watch = None
+
+    def stop(self) -> None:
+        """Ends `changes` from another thread, as if the coordinator had nothing more to say."""
+        self._stopped.set()
+        if (watch := self._watch) is not None:
+            watch.cancel()
+
+    def floor(self) -> floor_pb2.Floor:
+        request = zone_service_pb2.GetFloorRequest()
+        response: zone_service_pb2.GetFloorResponse = self._call(self._zones.GetFloor, request)
+        return response.floor
+
+    def trip_stop(self, request: safety_service_pb2.TripStopRequest) -> floor_pb2.Stop:
+        response: safety_service_pb2.TripStopResponse = self._call(self._safety.TripStop, request)
+        return response.stop
+
+    def reset_stops(self, request: safety_service_pb2.ResetStopRequest) -> list[floor_pb2.Stop]:
+        response: safety_service_pb2.ResetStopResponse = self._call(self._safety.ResetStop, request)
+        return list(response.stops)
+
+    def clear_zones(self, request: safety_service_pb2.ClearZonesRequest) -> list[str]:
+        response: safety_service_pb2.ClearZonesResponse = self._call(self._safety.ClearZones, request)
+        return sorted(response.cleared)
+
+    def _call(self, method: Callable[..., Response], request: Any) -> Response:
+        with self._translated(), progress(f"waiting for {self.server}"):
+            return method(request, timeout=self.wait_s)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise translated(error, self.server, self.wait_s) from error
+
+
+def silent(server: str, wait_s: float) -> Failure:
+    return Failure(
+        ExitCode.UNAVAILABLE,
+        f"the coordinator at {server} did not answer within {wait_s:g} s",
+        "Check the address (--server, $ZONELOCK_SERVER) and the coordinator's log, or wait longer with --wait-s.",
+        reason="DEADLINE_EXCEEDED",
+    )
+
+
+def translated(error: grpc.RpcError, server: str, wait_s: float) -> Failure:
+    """What a failed call means to the person who made it."""
+    code, details = error.code(), error.details() or ""
+    info = error_info(error)
+    if info is not None:
+        return refused(info.reason, details, dict(info.metadata), code)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Failure(
+            ExitCode.UNAVAILABLE,
+            f"cannot reach a coordinator at {server}: {_first_cause(details)}",
+            "Start one with `zonelock serve` or `zonelock demo`, or name another with --server or $ZONELOCK_SERVER.",
+            reason="UNAVAILABLE",
+        )
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return silent(server, wait_s)
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return Failure(
+            ExitCode.FAILURE,
+            f"what answers at {server} is not a zonelock coordinator of this version: {details}",
+            "Check the port; compare `zonelock version` on both machines.",
+            reason="UNIMPLEMENTED",
+        )
+    return Failure(
+        ExitCode.FAILURE,
+        f"the call to {server} failed with {code.name}: {details}",
+        "Look at the coordinator's log.",
+        reason=code.name,
+    )
+
+
+def refused(reason: str, message: str, details: dict[str, str], code: grpc.StatusCode) -> Failure:
+    """A refusal with a public reason: the table's remedy, and exit 3 where waiting or another coordinator helps."""
+    from zonelock_cli.tables import refusal_remedy
+
+    unavailable = code is grpc.StatusCode.UNAVAILABLE
+    remedy = refusal_remedy(reason) or "Look at the coordinator's log; this zonelock does not know the reason."
+    exit_code = ExitCode.UNAVAILABLE if unavailable else ExitCode.REFUSED
+    return Failure(exit_code, message or reason, remedy, reason=reason, details=details)
+
+
+def error_info(error: grpc.RpcError) -> error_details_pb2.ErrorInfo | None:
+    """The `google.rpc.ErrorInfo` of our domain in a failed call, if it has one."""
+    if not isinstance(error, grpc.Call):
+        return None
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:
+        # A status whose code or message contradicts the call's own: someone between rewrote it. Trust the call.
+        return None
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+            return info
+    return None
+
+
+def _first_cause(details: str) -> str:
+    """grpc piles up causes ('failed to connect to all addresses; last error: ...: Connection refused (111)')."""
+    folded = details.casefold()
+    for words in ("connection refused", "no route to host", "name or service not known", "network is unreachable"):
+        if words in folded:
+            return words
+    if "name resolution" in folded or "dns" in folded:
+        return "the host name does not resolve"
+    return details or "no answer"
