@@ -1,9 +1,9 @@
 """The one port between the coordinator's runtime and whatever keeps its ledger.
 
 A store leads or does not. Only a leader loads and commits, and every commit is fenced: it applies as a whole while this
-process still leads and no record it touches was changed by anyone else, or not at all (I4). What the store cannot know it
-says: `CommitUncertain` means "may or may not have been applied", and the runtime then rewrites the leader fence and reloads
-before it decides anything else. Stores keep bytes; `codec` alone knows what they mean.
+process still leads and no record it touches was changed by anyone else, or not at all (I4). What the store cannot know
+it says: `CommitUncertain` means "may or may not have been applied", and the runtime then rewrites the leader fence and
+reloads before it decides anything else. Stores keep bytes; `codec` alone knows what they mean.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Protocol
 
 MAX_OPERATIONS = 128
 """etcd's default limit of operations in one transaction; the embedded store keeps it too."""
+
+MAX_COMMIT_BYTES = 1_000_000
+"""Keys and values of one commit: etcd's default request limit of 1.5 MiB less what the compares need."""
 
 
 class StoreError(Exception):
@@ -34,6 +37,19 @@ class Fenced(StoreError):
 
 class RecordConflict(StoreError):
     """A record changed under our own fence: a foreign writer. The coordinator halts with an alarm."""
+
+
+class CommitTooLarge(StoreError):
+    """A mistake of the caller: the commit is over MAX_OPERATIONS or MAX_COMMIT_BYTES. Nothing was applied."""
+
+
+def check_size(writes: Mapping[str, bytes | None]) -> None:
+    """Raises CommitTooLarge: every store refuses the same commits."""
+    if len(writes) > MAX_OPERATIONS:
+        raise CommitTooLarge(f"{len(writes)} writes in one commit are over the limit of {MAX_OPERATIONS}: split it")
+    size = sum(len(key) + len(value or b"") for key, value in writes.items())
+    if size > MAX_COMMIT_BYTES:
+        raise CommitTooLarge(f"{size} bytes in one commit are over the limit of {MAX_COMMIT_BYTES}: split it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +84,16 @@ class Store(Protocol):
     async def commit(self, writes: Mapping[str, bytes | None]) -> int:
         """Applies at most MAX_OPERATIONS writes (None deletes) as one fenced transaction; returns the revision.
 
-        An empty mapping is the tick: it proves the fence and renews the lease. Raises StoreUnavailable (not applied),
-        CommitUncertain, Fenced, RecordConflict.
+        An empty mapping is the tick: it proves the fence and renews the lease. Anything else needs a `load` since the
+        last `lead` or `refence`. Raises StoreUnavailable (not applied), CommitUncertain, Fenced, RecordConflict,
+        CommitTooLarge. A call that is cancelled is uncertain too.
         """
 
     async def refence(self) -> int:
-        """After an uncertain commit: rewrites the leader record so that no delayed transaction can still apply; new E."""
+        """After an uncertain commit: rewrites the leader record so that no delayed transaction can still apply; new E.
+
+        Waits for as long as the store cannot be asked; `load` must follow. Raises Fenced.
+        """
 
     async def close(self) -> None:
         """Gives up leadership if held. Idempotent."""
