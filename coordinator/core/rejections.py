@@ -94,20 +94,28 @@ _U, _R = Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED
 REFUSALS: dict[Refusal, RefusalEntry] = {
     Refusal.EMPTY_ASK: RefusalEntry(_I, "The ask names no zone.", "Name 1 to 32 zones of the floor."),
     Refusal.TOO_MANY_ZONES: RefusalEntry(_I, "The ask names more than 32 zones.", "Split the route into shorter asks."),
-    Refusal.DUPLICATE_ZONE: RefusalEntry(_I, "The ask names a zone twice.", "Name each zone once; one agent takes one slot."),
+    Refusal.DUPLICATE_ZONE: RefusalEntry(
+        _I, "The ask names a zone twice.", "Name each zone once; one agent takes one slot."
+    ),
     Refusal.UNKNOWN_ZONE: RefusalEntry(_N, "The floor has no such zone or area.", "`zonelock zones` lists them."),
     Refusal.UNKNOWN_STOP_GROUP: RefusalEntry(_N, "The floor has no such stop group.", "`zonelock floor` lists them."),
     Refusal.UNKNOWN_AGENT: RefusalEntry(
-        Code.UNAUTHENTICATED, "The agent has not said hello on this stream.", "Send Hello as the agent's first operation."
+        Code.UNAUTHENTICATED,
+        "The agent has not said hello on this stream.",
+        "Send Hello as the agent's first operation.",
     ),
-    Refusal.UNKNOWN_AGENT_KIND: RefusalEntry(_I, "The floor has no such agent kind.", "Use a kind of the floor's agent_kinds."),
+    Refusal.UNKNOWN_AGENT_KIND: RefusalEntry(
+        _I, "The floor has no such agent kind.", "Use a kind of the floor's agent_kinds."
+    ),
     Refusal.UNKNOWN_STOP: RefusalEntry(_N, "No active stop has this id.", "`zonelock status` lists active stops."),
     Refusal.DUPLICATE_AGENT: RefusalEntry(
         Code.ALREADY_EXISTS,
         "Another live session uses this agent id.",
         "Stop the other client, or give this one an id of its own.",
     ),
-    Refusal.FLOOR_MISMATCH: RefusalEntry(_F, "The agent navigates by another floor.", "Fetch the floor again with GetFloor."),
+    Refusal.FLOOR_MISMATCH: RefusalEntry(
+        _F, "The agent navigates by another floor.", "Fetch the floor again with GetFloor."
+    ),
     Refusal.LEDGER_BEHIND: RefusalEntry(
         _F,
         "The agent saw a higher token than this ledger ever gave out: the store was restored from an old copy or replaced.",
@@ -116,16 +124,26 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
     Refusal.PAYLOAD_MISMATCH: RefusalEntry(
         _I, "This request id was used before with other contents.", "Use a fresh request id for a new request."
     ),
-    Refusal.STALE_TOKEN: RefusalEntry(_F, "The token is below the highest given out for this unit.", "Drop the grant; ask again."),
-    Refusal.NOT_HOLDER: RefusalEntry(_P, "The token belongs to another agent or session.", "Use your own grant's token."),
-    Refusal.ZONE_NOT_IN_GRANT: RefusalEntry(_I, "The zone is not part of this grant.", "Name only zones that the grant holds."),
+    Refusal.STALE_TOKEN: RefusalEntry(
+        _F, "The token is below the highest given out for this unit.", "Drop the grant; ask again."
+    ),
+    Refusal.NOT_HOLDER: RefusalEntry(
+        _P, "The token belongs to another agent or session.", "Use your own grant's token."
+    ),
+    Refusal.ZONE_NOT_IN_GRANT: RefusalEntry(
+        _I, "The zone is not part of this grant.", "Name only zones that the grant holds."
+    ),
     Refusal.BAD_DURATION: RefusalEntry(
         _I, "expected_ms is out of range.", "Use 1 to the smallest hold_max_ms of the zones asked for."
     ),
     Refusal.BAD_PRIORITY: RefusalEntry(_I, "The priority is out of range.", "Use 0 to 9."),
-    Refusal.BAD_FIELD: RefusalEntry(_I, "A field is missing or malformed.", "See the message for the field and its form."),
+    Refusal.BAD_FIELD: RefusalEntry(
+        _I, "A field is missing or malformed.", "See the message for the field and its form."
+    ),
     Refusal.QUEUE_FULL: RefusalEntry(_R, "Too many asks are waiting.", "Ask again later.", 1_000),
-    Refusal.OPERATOR_REQUIRED: RefusalEntry(_I, "The action needs a named operator.", "Say who acts (--operator NAME)."),
+    Refusal.OPERATOR_REQUIRED: RefusalEntry(
+        _I, "The action needs a named operator.", "Say who acts (--operator NAME)."
+    ),
     Refusal.REASON_REQUIRED: RefusalEntry(_I, "The action needs a reason.", "Say why (--reason TEXT)."),
     Refusal.OCCUPANT_UNCONFIRMED: RefusalEntry(
         _F,
@@ -133,7 +151,9 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
         "Wait for its acknowledgement, or check on the floor and `zonelock clear` its zones.",
     ),
     Refusal.STILL_GRANTED: RefusalEntry(
-        _F, "A live grant covers the zone; clearing it would give it away under its holder.", "Wait for the release, or stop first."
+        _F,
+        "A live grant covers the zone; clearing it would give it away under its holder.",
+        "Wait for the release, or stop first.",
     ),
     Refusal.OCCUPANT_INSIDE: RefusalEntry(
         _F,
@@ -145,15 +165,30 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
         "The agent declares that it stands in a zone that others fill.",
         "Check on the floor who stands there; clear what is not true.",
     ),
-    Refusal.NOTHING_TO_CLEAR: RefusalEntry(_F, "No blocked or unknown unit matches.", "`zonelock zones` shows what is occupied."),
-    Refusal.BAD_SCOPE: RefusalEntry(_I, "The stop needs exactly one scope.", "Give a zone, a stop group, or the floor."),
-    Refusal.FRAME_TOO_LARGE: RefusalEntry(_R, "The frame is larger than the coordinator reads.", "Send fewer operations a frame."),
-    Refusal.FRAME_ORDER: RefusalEntry(_I, "Frame numbers must rise by one from 1.", "Number the frames of each stream afresh."),
-    Refusal.SLOW_READER: RefusalEntry(_R, "The client does not read its stream.", "Read answers as they come; reconnect.", 1_000),
-    Refusal.NOT_LEADER: RefusalEntry(_U, "This coordinator is not leading.", "Try another coordinator, or again later.", 500),
+    Refusal.NOTHING_TO_CLEAR: RefusalEntry(
+        _F, "No blocked or unknown unit matches.", "`zonelock zones` shows what is occupied."
+    ),
+    Refusal.BAD_SCOPE: RefusalEntry(
+        _I, "The stop needs exactly one scope.", "Give a zone, a stop group, or the floor."
+    ),
+    Refusal.FRAME_TOO_LARGE: RefusalEntry(
+        _R, "The frame is larger than the coordinator reads.", "Send fewer operations a frame."
+    ),
+    Refusal.FRAME_ORDER: RefusalEntry(
+        _I, "Frame numbers must rise by one from 1.", "Number the frames of each stream afresh."
+    ),
+    Refusal.SLOW_READER: RefusalEntry(
+        _R, "The client does not read its stream.", "Read answers as they come; reconnect.", 1_000
+    ),
+    Refusal.NOT_LEADER: RefusalEntry(
+        _U, "This coordinator is not leading.", "Try another coordinator, or again later.", 500
+    ),
     Refusal.STORE_UNAVAILABLE: RefusalEntry(_U, "The store cannot commit.", "Ask again; nothing was granted.", 500),
     Refusal.COMMIT_UNCERTAIN: RefusalEntry(
-        _U, "The commit's outcome is not known.", "Ask again with the same request id; the answer is the current state.", 500
+        _U,
+        "The commit's outcome is not known.",
+        "Ask again with the same request id; the answer is the current state.",
+        500,
     ),
     Refusal.INTERNAL: RefusalEntry(Code.INTERNAL, "A bug in the coordinator.", "Report it with the coordinator's log."),
 }

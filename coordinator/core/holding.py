@@ -1,0 +1,147 @@
+"""What a holder does with its grant: gives zones back, gives the grant up, declines it, extends it.
+
+Owns the token rule (I3): an operation names the token of its grant and is refused when that is not the newest of the unit.
+Only a release by a holder that is outside, or a grant that was never used, makes a unit free (I2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from coordinator.core import effects as fx
+from coordinator.core import events as ev
+from coordinator.core.asking import Asking
+from coordinator.core.grants import GrantPhase
+from coordinator.core.model import UnitRecord, UnitState
+from coordinator.core.rejections import Refusal, Rejection
+from coordinator.core.sessions import RequestState, Session
+from coordinator.core.state import Refused
+from coordinator.core.zones import Move, ended, given_back, never_used
+
+
+class Holding(Asking):
+    """The layer of live grants."""
+
+    def _holding(self, event: ev.AgentEvent, token: int, zones: tuple[str, ...]) -> tuple[Session, list[UnitRecord]]:
+        """The units that a token-bearing operation is about; raises Refused for stale, foreign or wrong ones."""
+        session = self._speaker(event)
+        units = self.units.with_token(token)
+        if not units:
+            newest = f"; newest of the ledger is {self.counter.token}"
+            raise Refused(
+                Refusal.STALE_TOKEN,
+                f"token {token} is not the newest of any unit: never given out, or granted anew since{newest}",
+                token=token,
+            )
+        if any((u.agent_id, u.session) != (session.agent_id, session.session) for u in units):
+            raise Refused(
+                Refusal.NOT_HOLDER, f"token {token} does not belong to {event.agent_id}'s session", token=token
+            )
+        if zones:
+            names = {u.zone for u in units}
+            wrong = [z for z in zones if z not in names]
+            if wrong:
+                raise Refused(
+                    Refusal.ZONE_NOT_IN_GRANT,
+                    f"zones: {', '.join(wrong)} not in the grant with token {token} (has {', '.join(sorted(names))})",
+                    token=token,
+                    zone=wrong[0],
+                )
+            units = [u for u in units if u.zone in zones]
+        return session, units
+
+    def _on_released(self, event: ev.Released) -> None:
+        session, units = self._holding(event, event.token, event.zones)
+        held = [u for u in units if u.state is UnitState.HELD]
+        blocked = tuple(u.zone for u in units if u.state is UnitState.BLOCKED)
+        if blocked and (event.zones or not held):
+            session.reported_gone.add(event.token)
+            message = (
+                f"the grant ended before {', '.join(blocked)} was given back; an operator clears it, "
+                "or the agent asks for it again and releases that grant"
+            )
+            self._answer(event, fx.Rejected(Rejection.GRANT_ENDED, message, zones=blocked, token=event.token))
+            return
+        inside = tuple(u.zone for u in held if session.inside is not None and u.zone in session.inside)
+        if inside:
+            message = f"the latest position of {event.agent_id} is inside {', '.join(inside)}"
+            self._answer(event, fx.Rejected(Rejection.STILL_INSIDE, message, zones=inside, token=event.token))
+            return
+        for unit in held:
+            self._move(unit, Move.RELEASE, given_back(unit))
+        self._shrink(event.token, [u.zone for u in held], RequestState.RELEASED)
+        self.totals.releases += bool(held)
+        given = tuple(u.zone for u in units if u.state is not UnitState.BLOCKED)
+        self._answer(event, fx.Released(event.token, given))
+
+    def _on_abandoned(self, event: ev.Abandoned) -> None:
+        _, units = self._holding(event, event.token, event.zones)
+        held = [u for u in units if u.state is UnitState.HELD]
+        for unit in held:
+            self._move(unit, Move.END, ended(unit, event.block))
+        self._shrink(event.token, [u.zone for u in held], RequestState.ENDED)
+        self._answer(event, fx.Abandoned(event.token, tuple(u.zone for u in units if u.state is not UnitState.FREE)))
+
+    def _on_declined(self, event: ev.Declined) -> None:
+        _, units = self._holding(event, event.token, ())
+        held = [u for u in units if u.state is UnitState.HELD]
+        for unit in held:
+            self._move(unit, Move.DECLINE, never_used(unit))
+        self._shrink(event.token, [u.zone for u in held], RequestState.ENDED)
+        self._answer(event, fx.Released(event.token, tuple(u.zone for u in units)))
+
+    def _shrink(self, token: int, zones: Iterable[str], state: RequestState) -> None:
+        """Takes zones out of a live grant; an empty one ends."""
+        grant = self.grants.get(token)
+        if grant is None:
+            return
+        for zone in zones:
+            grant.units.pop(zone, None)
+        if grant.units:
+            return
+        self.grants.remove(token)
+        session = self.sessions.get(grant.agent_id)
+        memo = session.requests.get(grant.request_id) if session is not None else None
+        if memo is not None and memo.token == token:
+            memo.state = state
+
+    # -- extending -----------------------------------------------------------------------------------------------
+
+    def _on_extend(self, event: ev.ExtendAsked) -> None:
+        session, units = self._holding(event, event.token, ())
+        grant = self.grants.get(event.token)
+        if grant is None:
+            message = f"the grant with token {event.token} has ended; stop, and ask again"
+            self._answer(event, fx.Rejected(Rejection.GRANT_ENDED, message, token=event.token))
+            return
+        self._check_duration(event.expected_ms, grant.zones)
+        reported = session.reported_at_ms
+        if reported is None or event.now_ms - reported > self.timing.telemetry_fresh_ms:
+            age = "none" if reported is None else f"{event.now_ms - reported} ms old"
+            message = f"telemetry is {age}; report a position within {self.timing.telemetry_fresh_ms} ms of extending"
+            self._answer(event, fx.Rejected(Rejection.STALE_TELEMETRY, message, token=event.token))
+            return
+        elapsed = event.now_ms - grant.granted_at_ms if grant.phase is GrantPhase.LIVE else 0
+        limit, zone = min((self.units.spec[z].hold_max_ms, z) for z in grant.zones)
+        if elapsed + event.expected_ms > limit:
+            message = (
+                f"{elapsed} ms held and {event.expected_ms} ms more pass hold_max_ms {limit} of {zone}; release it"
+            )
+            self._answer(event, fx.Rejected(Rejection.HOLD_LIMIT, message, zones=(zone,), token=event.token))
+            return
+        held = [u for u in units if u.state is UnitState.HELD]
+        remaining = max(self.timing.coordinator_ms(event.expected_ms), grant.deadline_ms - event.now_ms)
+        for unit in held:
+            self._move(unit, Move.EXTEND, replace(unit, remaining_ms=remaining, elapsed_ms=elapsed))
+        self.grants.extend(grant, event.expected_ms, self.seq)
+        # Counts from the commit, as the frame it will echo does; a later deadline stands, and the holder keeps its own.
+        self._answer(event, fx.Extended(event.token, event.expected_ms, event.expected_ms))
+
+    def _on_committed(self, event: ev.Committed) -> None:
+        """Deadlines count from here: the store now holds the grants and extensions up to this step."""
+        for grant in self.grants.committed(event.upto):
+            expected = grant.extension_ms if grant.extending_in else grant.expected_ms
+            grant.extending_in, grant.extension_ms = 0, 0
+            self.grants.start(grant, event.now_ms, self.timing.coordinator_ms(expected), self.timing.warn_permille)
+            self._changes.zones.update(grant.zones)

@@ -1,0 +1,250 @@
+"""What operators and time do: stops on request, resets, clearances, deadlines. Owns I5 (latched) and I6.
+
+A reset ends the latch and nothing else: no grant comes back, and agents ask again. It is refused while an occupant in
+scope is neither confirmed standing nor cleared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from coordinator.core import effects as fx
+from coordinator.core import events as ev
+from coordinator.core.estop import deadline_stop_id
+from coordinator.core.grants import Alarm, Grant
+from coordinator.core.model import BlockCause, StopCause, StopRecord, UnitRecord, UnitState
+from coordinator.core.presence import Presence
+from coordinator.core.rejections import Refusal
+from coordinator.core.state import Refused
+from coordinator.core.zones import Move, given_back
+
+FORGET_SESSION_MS = 60_000
+"""A session without stream, calls or occupancy is forgotten after this long."""
+
+SELF_CONFIRMED = (BlockCause.PARKED, BlockCause.DECLARED)
+"""Occupants that said themselves that they stand there."""
+
+
+class Safety(Presence):
+    """The layer of operators and time."""
+
+    # -- tripping ------------------------------------------------------------------------------------------------
+
+    def _on_stop_asked(self, event: ev.StopAsked) -> None:
+        self._check_operator(event)
+        known = self.stops.get(event.stop_id)
+        if known is not None:
+            if not known.active:
+                raise Refused(
+                    Refusal.BAD_FIELD,
+                    f"stop_id {event.stop_id!r} was used by a stop that has been reset; leave it empty for a fresh one",
+                    stop_id=event.stop_id,
+                )
+            self._send(event.conn, "", "", fx.StopsReported((known,)))
+            return
+        zones, groups = self._scope(event)
+        stop = StopRecord(
+            stop_id=event.stop_id,
+            cause=StopCause.AGENT if event.agent_id else StopCause.OPERATOR,
+            floor=event.floor,
+            stop_groups=groups,
+            zones=zones,
+            tripped_by=event.agent_id or event.operator,
+            reason=event.reason,
+        )
+        self._send(event.conn, "", "", fx.StopsReported((self._trip(stop, event.recorded_at),)))
+
+    def _scope(self, event: ev.StopAsked) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        if sum((bool(event.zone), bool(event.stop_group), event.floor)) != 1:
+            raise Refused(Refusal.BAD_SCOPE, "scope: give exactly one of zone, stop_group and floor")
+        if event.zone:
+            self._check_zone(event.zone)
+            return (event.zone,), (self.stops.group_of(event.zone),)
+        if event.stop_group:
+            if event.stop_group not in self.stops.groups:
+                raise Refused(
+                    Refusal.UNKNOWN_STOP_GROUP,
+                    f"stop_group {event.stop_group!r} is not one of {', '.join(sorted(self.stops.groups))}",
+                    stop_group=event.stop_group,
+                )
+            return (), (event.stop_group,)
+        return (), ()
+
+    # -- resetting and clearing ----------------------------------------------------------------------------------
+
+    def _check_operator(self, event: ev.OperatorEvent) -> None:
+        if not event.operator.strip():
+            raise Refused(Refusal.OPERATOR_REQUIRED, "operator: empty; name who acts", field="operator")
+        if not event.reason.strip():
+            raise Refused(Refusal.REASON_REQUIRED, "reason: empty; say why", field="reason")
+
+    def _on_reset_asked(self, event: ev.ResetAsked) -> None:
+        self._check_operator(event)
+        if not event.stop_ids:
+            raise Refused(Refusal.BAD_FIELD, "stop_ids: empty; name each stop that the reset ends", field="stop_ids")
+        stops = [self._known_stop(stop_id) for stop_id in dict.fromkeys(event.stop_ids)]
+        for stop in stops:
+            missing = self.unconfirmed(stop) if stop.active else []
+            if missing:
+                raise Refused(
+                    Refusal.OCCUPANT_UNCONFIRMED,
+                    f"stop_id {stop.stop_id!r}: {', '.join(missing)} neither confirmed standing nor cleared",
+                    stop_id=stop.stop_id,
+                    agents=", ".join(missing),
+                )
+        answered = tuple(self._reset(stop, event) if stop.active else stop for stop in stops)
+        self._send(event.conn, "", "", fx.StopsReported(answered))
+
+    def _known_stop(self, stop_id: str) -> StopRecord:
+        stop = self.stops.get(stop_id)
+        if stop is None:
+            active = ", ".join(s.stop_id for s in self.stops.active()) or "none"
+            raise Refused(
+                Refusal.UNKNOWN_STOP, f"stop_ids: {stop_id!r} is not a stop; active: {active}", stop_id=stop_id
+            )
+        return stop
+
+    def unconfirmed(self, stop: StopRecord) -> list[str]:
+        """Agents that may be in the stop's scope and have not confirmed that they stand still."""
+        missing = set()
+        for zone in self.stops.zones_in(stop):
+            for unit in self.units.of(zone):
+                if unit.state in (UnitState.HELD, UnitState.BLOCKED) and not self._stands_confirmed(unit, stop):
+                    missing.add(unit.agent_id)
+        return sorted(missing)
+
+    def _stands_confirmed(self, unit: UnitRecord, stop: StopRecord) -> bool:
+        if unit.state is UnitState.BLOCKED and unit.cause in SELF_CONFIRMED:
+            return True
+        session = self.sessions.get(unit.agent_id)
+        return (
+            session is not None
+            and session.session == unit.session
+            and session.stream is not None
+            and stop.stop_id in session.acked_stops
+        )
+
+    def _reset(self, stop: StopRecord, event: ev.ResetAsked) -> StopRecord:
+        stop = replace(stop, active=False, reset_by=event.operator, reset_reason=event.reason)
+        self.stops.put(stop)
+        self._write(stop)
+        self._audit("reset", event.operator, event.reason, (stop.stop_id,), event.recorded_at)
+        self._changes.stops.add(stop.stop_id)
+        self._changes.zones.update(self.stops.zones_in(stop))
+        for agent_id in sorted(self.sessions):
+            session = self.sessions[agent_id]
+            session.acked_stops.discard(stop.stop_id)
+            if stop.stop_id in session.told_stops:
+                session.told_stops.discard(stop.stop_id)
+                self._tell(agent_id, fx.StopEnded(stop))
+                self._changes.agents.add(agent_id)
+        for dropped in self.stops.drop_oldest_ended(self.timing.ended_stops_max):
+            self._writes.append(fx.Write(dropped.key, None))
+        return stop
+
+    def _on_clear_asked(self, event: ev.ClearAsked) -> None:
+        self._check_operator(event)
+        targets = self._clear_targets(event)
+        confirm = event.all_unknown and self.units.unknown_count > 0
+        if not targets and not confirm:
+            raise Refused(Refusal.NOTHING_TO_CLEAR, "zones: nothing there is blocked or unknown", field="zones")
+        cleared = {u.zone for u in targets}
+        for unit in targets:
+            after = replace(given_back(unit), incarnation=self.counter.incarnation)
+            self._move(unit, Move.CLEAR, after)
+        if confirm:
+            self.counter = replace(self.counter, confirmed=True)
+            self._write(self.counter)
+            changed = {u.zone for u in self.units.confirm_empty(self.counter.incarnation)}
+            self._dirty.update(changed)
+            self._changes.zones.update(changed)
+            cleared |= changed
+        subjects = sorted(u.key for u in targets) + (["all-unknown"] if confirm else [])
+        self._audit("clearance", event.operator, event.reason, subjects, event.recorded_at)
+        self._send(event.conn, "", "", fx.ZonesCleared(tuple(sorted(cleared))))
+
+    def _clear_targets(self, event: ev.ClearAsked) -> list[UnitRecord]:
+        targets: list[UnitRecord] = []
+        for zone in self._named_zones(event):
+            for unit in self.units.of(zone):
+                if event.agent_id and unit.agent_id != event.agent_id:
+                    continue
+                if unit.state is UnitState.HELD and not event.agent_id:
+                    raise Refused(
+                        Refusal.STILL_GRANTED,
+                        f"zones: {zone} is held by {unit.agent_id} under a live grant",
+                        zone=zone,
+                        agent=unit.agent_id,
+                    )
+                if unit.state is UnitState.BLOCKED or (unit.state is UnitState.UNKNOWN and not event.agent_id):
+                    self._check_outside(unit)
+                    targets.append(unit)
+        return targets
+
+    def _named_zones(self, event: ev.ClearAsked) -> Iterable[str]:
+        if event.agent_id and not event.zones:
+            return sorted({u.zone for u in self.units.of_agent(event.agent_id)})
+        names: dict[str, None] = {}
+        for name in event.zones:
+            if name not in self.areas:
+                self._check_zone(name)
+            names.update(dict.fromkeys(self.areas.get(name, (name,))))
+        return names
+
+    def _check_outside(self, unit: UnitRecord) -> None:
+        session = self.sessions.get(unit.agent_id)
+        if session is None or session.stream is None or session.reported_at_ms is None:
+            return
+        fresh = self.now_ms - session.reported_at_ms <= self.timing.telemetry_fresh_ms
+        if fresh and session.inside is not None and unit.zone in session.inside:
+            raise Refused(
+                Refusal.OCCUPANT_INSIDE,
+                f"zones: {unit.agent_id} reports right now that it is inside {unit.zone}",
+                zone=unit.zone,
+                agent=unit.agent_id,
+            )
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def _on_ticked(self, event: ev.Ticked) -> None:
+        for alarm, grant in self.grants.due(event.now_ms):
+            if self.grants.get(grant.token) is None:
+                continue  # ended by a stop that an earlier alarm of this very tick tripped
+            if alarm is Alarm.WARN:
+                grant.warned = True
+                left = self.timing.holder_ms(max(0, grant.deadline_ms - event.now_ms))
+                self._tell(grant.agent_id, fx.Warned(grant.token, left), grant.request_id)
+            elif event.fence_fresh:
+                self._overdue(grant, event)
+            else:
+                self.grants.put_back(grant)
+        self._notice_silence(event.now_ms)
+
+    def _overdue(self, grant: Grant, event: ev.Ticked) -> None:
+        zones = grant.zones
+        late_ms = event.now_ms - grant.granted_at_ms
+        stop = StopRecord(
+            stop_id=deadline_stop_id(grant.token),
+            cause=StopCause.OVERDUE,
+            floor=False,
+            stop_groups=tuple(sorted({self.stops.group_of(z) for z in zones})),
+            zones=zones,
+            tripped_by="coordinator",
+            reason=f"{grant.agent_id} has held {', '.join(zones)} for {late_ms} ms without confirming that it left",
+        )
+        self._trip(stop, event.recorded_at, overdue=grant)
+
+    def _notice_silence(self, now_ms: int) -> None:
+        limit = 2 * self.timing.heartbeat_ms
+        for number in sorted(self.conns):
+            conn = self.conns[number]
+            if not conn.detached and not conn.silent and now_ms - conn.heard_at_ms > limit:
+                self._set_silent(conn, silent=True)
+        for agent_id in sorted(self.sessions):
+            session = self.sessions[agent_id]
+            gone = session.gone_since_ms
+            if session.stream is None and not session.calls and gone is not None and now_ms - gone > FORGET_SESSION_MS:
+                if not self.units.of_agent(agent_id):
+                    del self.sessions[agent_id]
+                    self._changes.agents.add(agent_id)

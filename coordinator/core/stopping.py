@@ -1,0 +1,97 @@
+"""What a stop does, whoever trips it: it latches, ends grants, and tells agents ahead of everything else.
+
+A stop ends every live grant of every agent that holds, occupies or is about to hold anything in its scope, and its units stay
+occupied (I2). A grant that nobody has been told of yet was never used and falls back to what its units were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from coordinator.core import effects as fx
+from coordinator.core import events as ev
+from coordinator.core.grants import Grant, GrantPhase
+from coordinator.core.holding import Holding
+from coordinator.core.model import BlockCause, StopCause, StopRecord, UnitState
+from coordinator.core.rejections import Rejection
+from coordinator.core.sessions import RequestState, Session
+from coordinator.core.zones import Move, ended, never_used
+
+
+class Stopping(Holding):
+    """The layer that trips stops."""
+
+    def _trip(self, stop: StopRecord, recorded_at: str, overdue: Grant | None = None) -> StopRecord:
+        """Latches a stop: its sends leave at once, its record is written before the units that it blocks."""
+        stop = replace(stop, token=self.counter.token, seq=self.stops.next_seq(), active=True)
+        self.stops.put(stop)
+        self._write(stop)
+        self._audit("stop", stop.tripped_by, stop.reason, (stop.stop_id, *stop.zones, *stop.stop_groups), recorded_at)
+        self.totals.stops += 1
+        self._changes.stops.add(stop.stop_id)
+        scope = self.stops.zones_in(stop)
+        self._changes.zones.update(scope)
+        affected = {
+            u.agent_id for z in scope for u in self.units.of(z) if u.state in (UnitState.HELD, UnitState.BLOCKED)
+        }
+        if overdue is not None:
+            affected.add(overdue.agent_id)
+            self._end_grant(overdue, BlockCause.OVERDUE)
+            self._tell(overdue.agent_id, fx.Expired(overdue.token, overdue.all_zones, stop.stop_id))
+        for agent_id in sorted(affected):
+            self._stop_agent(agent_id, stop)
+        for waiter in self.queue.waiting_for(scope):
+            message = f"{', '.join(waiter.zones)}: stopped by {stop.stop_id}; ask again after the reset"
+            rejected = fx.Rejected(Rejection.STOPPED, message, zones=waiter.zones, stop_ids=(stop.stop_id,))
+            self._drop_waiter(waiter)
+            self._send(waiter.conn, waiter.agent_id, waiter.request_id, rejected)
+        return stop
+
+    def _stop_agent(self, agent_id: str, stop: StopRecord) -> None:
+        for token in sorted({u.token for u in self.units.of_agent(agent_id) if u.state is UnitState.HELD}):
+            grant = self.grants.get(token)
+            if grant is not None:
+                self._end_grant(grant, BlockCause.STOPPED)
+        session = self.sessions.get(agent_id)
+        if session is not None and session.stream is not None:
+            session.told_stops.add(stop.stop_id)
+            self._stop_sends.append(fx.Send(session.stream, agent_id, "", fx.StopRaised(stop)))
+
+    def _end_grant(self, grant: Grant, cause: BlockCause) -> None:
+        """Ends a grant with its holder possibly inside; one that nobody has been told of yet was never used."""
+        told = grant.phase is GrantPhase.LIVE
+        for unit in self.units.with_token(grant.token):
+            if unit.state is UnitState.HELD:
+                after = ended(unit, cause) if told else never_used(unit)
+                self._move(unit, Move.END if told else Move.DECLINE, after)
+        self._shrink(grant.token, grant.zones, RequestState.ENDED)
+
+    def _on_stop_recovered(self, event: ev.StopRecovered) -> None:
+        if self.stops.get(event.stop.stop_id) is None:
+            self._trip(event.stop, event.recorded_at)
+
+    def _adopt(self, stop_id: str, session: Session) -> None:
+        """An agent is latched by a stop that the ledger never heard of: it left before a crash. It is a stop all the same."""
+        zones = tuple(u.zone for u in self.units.of_agent(session.agent_id))
+        stop = StopRecord(
+            stop_id=stop_id,
+            cause=StopCause.AGENT,
+            floor=False,
+            stop_groups=tuple(sorted({self.stops.group_of(z) for z in zones})),
+            zones=zones,
+            tripped_by=session.agent_id,
+            reason=f"{session.agent_id} came back latched by a stop that the ledger does not know",
+        )
+        self._trip(stop, "")
+        session.acked_stops.add(stop_id)
+        session.told_stops.add(stop_id)
+
+    def _on_stop_acked(self, event: ev.StopAcked) -> None:
+        session = self._speaker(event)
+        for stop_id in event.stop_ids:
+            stop = self.stops.get(stop_id)
+            if stop is None or not stop.active:
+                continue  # reset meanwhile; the StopEnded is on its way
+            session.acked_stops.add(stop_id)
+            self._changes.stops.add(stop_id)
+        self._changes.agents.add(event.agent_id)
