@@ -85,3 +85,15 @@ def unknown(what: str, name: str, known: Iterable[str], listing: str) -> Failure
     else:
         remedy = f"There is none yet; `{listing}` will list them."
     return Failure(ExitCode.REFUSED, f"unknown {what} {name!r}", remedy)
+
+
+def floor_failure(error: Any, remedy: str) -> Failure:
+    """A floor, map, layout or scenario that does not read (`coordinator.floor.FloorError`): every problem in one go."""
+    count = len(error.problems)
+    return Failure(
+        ExitCode.INVALID,
+        f"{error.source}: {count} problem{'' if count == 1 else 's'}",
+        remedy,
+        reason="INVALID_FLOOR",
+        problems=[str(p) for p in error.problems],
+    )

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -42,22 +42,18 @@ STATE_STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where and how one command answers."""
+    """Where and how one command answers. `stream` is None for standard output, whatever that is when something is said."""
 
     json: bool
+    stream: TextIO | None = None
 
     def document(self, data: Any) -> None:
         """One JSON document on one line, flushed so that a reader of a stream sees it at once."""
-        click.echo(json.dumps(data, ensure_ascii=False, separators=(", ", ": ")))
+        click.echo(json.dumps(data, ensure_ascii=False), file=self.stream)
 
     def say(self, text: str = "") -> None:
-        """A line for people, on standard output."""
+        """A line for people."""
         self.console().print(text, highlight=False, soft_wrap=True)
-
-    def note(self, text: str) -> None:
-        """A line for people beside the answer, on standard error; silent for machines."""
-        if not self.json:
-            click.echo(text, err=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
         """A plain table. `right` names the columns of numbers. Cells may carry rich markup; escape what is not ours."""
@@ -80,7 +76,8 @@ class View:
     def console(self) -> Console:
         from rich.console import Console
 
-        return Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False, emoji=False)
+        stream = self.stream or sys.stdout
+        return Console(file=stream, width=None if stream.isatty() else PIPE_COLUMNS, highlight=False, emoji=False)
 
 
 def state(name: str) -> str:

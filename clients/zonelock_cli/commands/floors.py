@@ -1,0 +1,337 @@
+"""`zonelock floor` and `zonelock check`: the map, as the coordinator has it and as files say it.
+
+Rule owned: an import writes its file whole or not at all, and never over another one unless told to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zonelock_cli.exits import ExitCode
+from zonelock_cli.failures import Failure, floor_failure
+from zonelock_cli.options import output_option, server_options
+from zonelock_cli.output import View, progress
+
+if TYPE_CHECKING:
+    from coordinator.floor import Floor
+    from coordinator.floor.check import Report
+
+FORMATS = ("map", "lif")
+NAMES_SHOWN = 3
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def floor(ctx: click.Context) -> None:
+    """Show the coordinator's floor, or make a floor file from another format. Alone: `floor show`."""
+    if ctx.invoked_subcommand is None:
+        # Parsed afresh rather than invoked, so that defaults and environment variables count.
+        with show.make_context("show", [], parent=ctx) as inner:
+            show.invoke(inner)
+
+
+@floor.command()
+@click.option("--yaml", "as_yaml", is_flag=True, help="Print the floor file that the coordinator was started with.")
+@server_options
+@output_option
+def show(as_yaml: bool, server: str, wait_s: float, view: View) -> None:
+    """Show the floor that a coordinator serves: size, zones, areas, stop groups, agent kinds."""
+    from rich.markup import escape
+
+    from zonelock_cli.link import Link
+    from zonelock_cli.picture import plain
+
+    with Link(server, wait_s) as link:
+        said = plain(link.floor())
+    if as_yaml:
+        click.echo(said["source_yaml"], nl=not said["source_yaml"].endswith("\n"))
+        return
+    groups: dict[str, int] = {}
+    for zone in said["zones"]:
+        groups[zone["stop_group"]] = groups.get(zone["stop_group"], 0) + 1
+    if view.json:
+        said["stop_groups"] = sorted(groups)
+        view.document({"floor": said})
+        return
+    view.block(
+        [
+            ("site", f"{escape(said['site'])}, version {said['version']}"),
+            ("hash", said["hash"]),
+            ("grid", f"{said['width']} x {said['height']} cells of {said['cell_mm']} mm"),
+            ("zones", str(len(said["zones"]))),
+            ("groups", escape(", ".join(f"{name} ({count})" for name, count in sorted(groups.items())))),
+            ("kinds", escape(", ".join(k["name"] for k in said["agent_kinds"])) or "none"),
+        ]
+    )
+    view.table(
+        ["ZONE", "CAPACITY", "GROUP", "HOLD MAX", "CELLS"],
+        [
+            [escape(z["name"]), str(z["capacity"]), escape(z["stop_group"]), f"{z['hold_max_ms']} ms", str(len(z["cells"]))]
+            for z in sorted(said["zones"], key=lambda z: str(z["name"]))
+        ],
+        right=["CAPACITY", "HOLD MAX", "CELLS"],
+    )
+    if said["areas"]:
+        view.table(["AREA", "ZONES"], [[escape(a["name"]), escape(", ".join(a["zones"]))] for a in said["areas"]])
+
+
+@floor.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--format", "form", type=click.Choice(FORMATS), help="map: Moving AI; lif: VDMA LIF. Told from the file when left out.")
+@click.option("--aisles", is_flag=True, help="For a map: merge one-wide runs between junctions into zones.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here; standard output when left out.")
+@click.option("--force", is_flag=True, help="Replace the file named by --out.")
+@output_option
+def import_(file: Path, form: str | None, aisles: bool, out: Path | None, force: bool, view: View) -> None:
+    """Make a floor file (YAML) from a Moving AI .map or a VDMA LIF layout."""
+    from coordinator.floor import FloorError
+
+    if out is not None and out.exists() and not force:
+        raise Failure(ExitCode.FAILURE, f"{out} exists", "Name another file with --out, or add --force to replace it.")
+    try:
+        text = read_input(file)
+        form = form or detect(file, text)
+        if aisles and form != "map":
+            raise click.UsageError(f"--aisles is for maps, and {file} is read as {form}; leave it out or give --format map")
+        with progress(f"importing {file}"):
+            made = convert(text, str(file), form, aisles=aisles)
+            produced = made.to_yaml()
+    except FloorError as error:
+        raise floor_failure(error, "Mend the file, or give --format if it was taken for the wrong one; nothing was written.") from error
+    if out is None:
+        click.echo(produced, nl=False)
+        return
+    write_whole(out, produced)
+    summary = {"out": str(out), "format": form, **outline(made)}
+    if view.json:
+        view.document(summary)
+        return
+    view.say(f"wrote {out}: {made.width} x {made.height} cells, {len(made.zones)} zones")
+    view.say(f"try next: zonelock check {out}")
+
+
+@floor.command()
+@click.argument("name", required=False)
+def example(name: str | None) -> None:
+    """Print the bundled floor NAME as YAML; without NAME, list the names."""
+    from coordinator.floor.examples import bundled, names
+
+    if name is None:
+        click.echo("\n".join(names()))
+        return
+    try:
+        path = bundled(name)
+    except KeyError:
+        raise Failure(
+            ExitCode.REFUSED, f"no bundled floor is called {name!r}", f"There are: {', '.join(names())}."
+        ) from None
+    click.echo(path.read_text("utf-8"), nl=False)
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--detection-ms", type=click.IntRange(min=0), help="Measured time until a fault is seen; replaces every kind's own.")
+@click.option("--stop-latency-ms", type=click.IntRange(min=0), help="Measured time until the brakes bite; replaces every kind's own.")
+@output_option
+def check(file: Path, detection_ms: int | None, stop_latency_ms: int | None, view: View) -> None:
+    """Validate a floor file and print its stopping-distance budget.
+
+    Needed way = speed x (detection + stop latency) + speed^2 / (2 x braking), against each zone's margin. Exits with 6 when the
+    file is invalid and with 1 when it is valid but some kind cannot stop, cross or fit.
+    """
+    from coordinator.floor import Floor, FloorError
+    from coordinator.floor.check import check as survey
+
+    try:
+        with progress(f"checking {file}"):
+            loaded = Floor.load(file)
+            report = survey(loaded, detection_ms=detection_ms, stop_latency_ms=stop_latency_ms)
+    except FloorError as error:
+        raise floor_failure(error, f"Mend the fields named above and run `zonelock check {file}` again.") from error
+    if view.json:
+        view.document(report_document(file, loaded, report))
+    else:
+        _show_report(view, file, loaded, report)
+    if not report.passed:
+        raise SystemExit(int(ExitCode.FAILURE))
+
+
+def outline(made: Floor) -> dict[str, Any]:
+    return {
+        "site": made.site,
+        "version": made.version,
+        "hash": made.hash,
+        "width": made.width,
+        "height": made.height,
+        "cell_mm": made.cell_mm,
+        "zones": len(made.zones),
+        "stop_groups": sorted({z.stop_group for z in made.zones.values()}),
+        "agent_kinds": sorted(made.agent_kinds),
+    }
+
+
+def report_document(file: Path, loaded: Floor, report: Report) -> dict[str, Any]:
+    return {
+        "file": str(file),
+        **outline(loaded),
+        "passed": report.passed,
+        "budgets": [
+            {
+                "kind": b.kind,
+                "zones": list(b.zones),
+                "speed_mm_s": b.speed_mm_s,
+                "detection_ms": b.detection_ms,
+                "stop_latency_ms": b.stop_latency_ms,
+                "reaction_mm": b.reaction_mm,
+                "braking_mm": b.braking_mm,
+                "needed_mm": b.needed_mm,
+                "margin_mm": b.margin_mm,
+                "slack_mm": b.slack_mm,
+                "late_mm": b.late_mm,
+                "passed": b.passed,
+                "remedy": b.remedy,
+            }
+            for b in report.budgets
+        ],
+        "crossings": [
+            {
+                "kind": c.kind,
+                "zones": list(c.zones),
+                "crossing_ms": c.crossing_ms,
+                "hold_max_ms": c.hold_max_ms,
+                "passed": c.passed,
+                "remedy": c.remedy,
+            }
+            for c in report.crossings
+        ],
+        "fits": [
+            {
+                "kind": f.kind,
+                "length_mm": f.length_mm,
+                "width_mm": f.width_mm,
+                "cell_mm": f.cell_mm,
+                "passed": f.passed,
+                "remedy": f.remedy,
+            }
+            for f in report.fits
+        ],
+    }
+
+
+def _show_report(view: View, file: Path, loaded: Floor, report: Report) -> None:
+    from rich.markup import escape
+
+    view.block(
+        [
+            ("floor", f"{escape(str(file))} is valid: {loaded.width} x {loaded.height} cells of {loaded.cell_mm} mm"),
+            ("zones", f"{len(loaded.zones)} in {len({z.stop_group for z in loaded.zones.values()})} stop groups"),
+            ("hash", loaded.hash),
+        ]
+    )
+    view.say("\n[bold]stopping-distance budget[/bold]: reaction (speed x (detection + latency)) + braking, against the margin")
+    view.table(
+        ["KIND", "SPEED mm/s", "DETECT ms", "LATENCY ms", "REACTION mm", "BRAKING mm", "NEEDED mm", "MARGIN mm", "SLACK mm", "", "ZONES"],
+        [
+            [
+                escape(b.kind),
+                *(
+                    str(n)
+                    for n in (
+                        b.speed_mm_s,
+                        b.detection_ms,
+                        b.stop_latency_ms,
+                        b.reaction_mm,
+                        b.braking_mm,
+                        b.needed_mm,
+                        b.margin_mm,
+                        b.slack_mm,
+                    )
+                ),
+                mark(b.passed),
+                escape(some(b.zones)),
+            ]
+            for b in report.budgets
+        ],
+        right=["SPEED mm/s", "DETECT ms", "LATENCY ms", "REACTION mm", "BRAKING mm", "NEEDED mm", "MARGIN mm", "SLACK mm"],
+    )
+    for budget in {b.kind: b for b in report.budgets}.values():
+        view.say(f"  100 ms later, {escape(budget.kind)} is {budget.late_mm} mm further on")
+    view.say("\n[bold]crossing time[/bold] of the slowest kind, against hold_max_ms")
+    view.table(
+        ["KIND", "CROSSING ms", "HOLD MAX ms", "", "ZONES"],
+        [[escape(c.kind), str(c.crossing_ms), str(c.hold_max_ms), mark(c.passed), escape(some(c.zones))] for c in report.crossings],
+        right=["CROSSING ms", "HOLD MAX ms"],
+    )
+    wrong = [r for r in (*report.budgets, *report.crossings, *report.fits) if not r.passed]
+    for row in wrong:
+        view.say(f"[bold red]fails[/bold red]  {escape(row.kind)}: {escape(row.remedy)}")
+    if not wrong:
+        view.say("[green]passes[/green]: every kind can stop within its margins, cross in time and fit its cells")
+
+
+def mark(passed: bool) -> str:
+    return "[green]ok[/green]" if passed else "[bold red]FAILS[/bold red]"
+
+
+def some(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
+
+
+def read_input(file: Path) -> str:
+    """A file's text, or standard input's for `-`. Raises FloorError."""
+    if str(file) == "-":
+        return sys.stdin.read()
+    from coordinator.floor.model import read_text
+
+    return read_text(file)
+
+
+def detect(file: Path, text: str) -> str:
+    """What the text is, by its first words; the name's ending decides only where those do not."""
+    begin = text.lstrip("\ufeff \t\r\n")[:200]
+    if begin.startswith("{"):
+        return "lif"
+    if begin.startswith("type ") or file.suffix == ".map":
+        return "map"
+    if file.suffix == ".json":
+        return "lif"
+    raise Failure(
+        ExitCode.INVALID,
+        f"{file} is neither a Moving AI map (first line `type octile`) nor LIF (a JSON object)",
+        "Give --format map or --format lif if it is one of them all the same.",
+        reason="UNKNOWN_FORMAT",
+    )
+
+
+def convert(text: str, source: str, form: str, *, aisles: bool) -> Floor:
+    """Raises FloorError."""
+    from coordinator.floor.importers import from_lif, from_moving_ai
+
+    if form == "map":
+        return from_moving_ai(text, aisles=aisles, source=source)
+    return from_lif(text, source=source)
+
+
+def write_whole(out: Path, text: str) -> None:
+    """Writes beside the target and moves it there, so that a reader sees the old file or the new one and never a part."""
+    try:
+        handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.chmod(name, 0o644)
+            os.replace(name, out)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise Failure(
+            ExitCode.FAILURE, f"cannot write {out}: {error.strerror}", "Name a writable place with --out."
+        ) from error
