@@ -2,15 +2,15 @@
 
 Theory of operation
 -------------------
-Three facts are kept apart and none is ever derived from another. A *request* says who wants in. A *grant* says who may move
-there. *Occupancy* says who may still be there. A database lock may be freed when its lease ends; a floor zone may not,
-because the vehicle is still standing in it. So a deadline only ever stops things, and a zone becomes free only by a
-token-bearing release, a declined grant, or a named operator's clearance.
+Three facts are kept apart and none is ever derived from another. A *request* says who wants in. A *grant* says who
+may move there. *Occupancy* says who may still be there. A database lock may be freed when its lease ends; a floor
+zone may not, because the vehicle is still standing in it. So a deadline only ever stops things, and a zone becomes
+free only by a token-bearing release, a declined grant, or a named operator's clearance.
 
-`machine.Machine.handle(event)` is the only way anything changes. It returns a `Step`: writes to be committed, sends that
-leave only behind that commit, and stops that leave at once (I4). The machine moves ahead of the store: it decides the next
-event on the state that its own uncommitted writes will produce. When a commit fails, the shell throws the machine away and
-builds a new one from the store, so that nothing decided on sand survives.
+`machine.Machine.handle(event)` is the only way anything changes. It returns a `Step`: writes to be committed, sends
+that leave only behind that commit, and stops that leave at once (I4). The machine moves ahead of the store: it decides
+the next event on the state that its own uncommitted writes will produce. When a commit fails, the shell throws the
+machine away and builds a new one from the store, so that nothing decided on sand survives.
 
 * `model`       values and durable records
 * `events`      what can happen; `effects` what follows; `rejections` every "no" in one table

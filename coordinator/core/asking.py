@@ -1,7 +1,7 @@
 """Asks: checked, answered at once or queued, and served when their zones come free.
 
-Owns the order of answers (I9's bounded wait) and idempotence: a repeat of a request id gets the current state of what it asked
-for, never a stored answer, and the same id with other contents is refused.
+Owns the order of answers (I9's bounded wait) and idempotence: a repeat of a request id gets the current state of what
+it asked for, never a stored answer, and the same id with other contents is refused.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Who waits for what, in which order, and what is kept for whom. Owns the queue's half of I9 (liveness).
 
-The rules in words. Waiters go by priority, then by arrival. The oldest waiter of each priority *reserves*: a free slot of
-a zone that it wants is kept for it against everyone behind it, so that small asks cannot starve a large one. A reservation
-does not bind the agents that must move before the reserver can ever be served: whoever is in its way, whoever is in theirs
-(inside a zone, or ahead with a reservation), and so on. A waiter whose stream has been silent for two heartbeats is passed over and reserves nothing until it speaks.
+The rules in words. Waiters go by priority, then by arrival. The oldest waiter of each priority *reserves*: a free
+slot of a zone that it wants is kept for it against everyone behind it, so that small asks cannot starve a large one.
+A reservation does not bind the agents that must move before the reserver can ever be served: whoever is in its way,
+whoever is in theirs (inside a zone, or ahead with a reservation), and so on. A waiter whose stream has been silent
+for two heartbeats is passed over and reserves nothing until it speaks.
 
 The queue is volatile. After a failover agents ask again; their grants and their occupancy are what is durable.
 """

@@ -1,8 +1,8 @@
 """Active stops and whom they cover. Owns I5 (latched).
 
-A stop is a software *request* into the plant's safety-rated chain, latched in the words of ISO 13850: it stays until a named
-operator resets it by its id, and the reset restarts nothing. Its whole scope lies inside its one record. A deadline's stop is
-named `deadline:<token>`, so two coordinators that trip the same overdue hold trip one stop.
+A stop is a software *request* into the plant's safety-rated chain, latched in the words of ISO 13850: it stays until
+a named operator resets it by its id, and the reset restarts nothing. Its whole scope lies inside its one record. A
+deadline's stop is named `deadline:<token>`, so two coordinators that trip the same overdue hold trip one stop.
 """
 
 from __future__ import annotations

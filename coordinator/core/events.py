@@ -1,7 +1,8 @@
 """Everything that can happen to the core. Each event carries its time and the id of what caused it.
 
-`now_ms` comes from one monotonic clock of the shell and never runs backwards. `conn` names the stream or unary call that an
-answer goes back to. Shells build events only from input that they validated (sizes, types); the core checks meaning.
+`now_ms` comes from one monotonic clock of the shell and never runs backwards. `conn` names the stream or unary call
+that an answer goes back to. Shells build events only from input that they validated (sizes, types); the core checks
+meaning.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
-    """The first event of a core. `assume_empty` confirms a new ledger's floor without an operator (demonstrations only)."""
+    """The first event of a core. `assume_empty` confirms a new ledger's floor without an operator (demonstrations
+    only).
+    """
 
     assume_empty: bool = False
     recorded_at: str = ""
@@ -179,7 +182,9 @@ class ClearAsked(OperatorEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticked(Event):
-    """Time passed. Deadlines trip only on a tick whose fence is fresh: a coordinator that may have been replaced stays quiet."""
+    """Time passed. Deadlines trip only on a tick whose fence is fresh: a coordinator that may have been replaced
+    stays quiet.
+    """
 
     fence_fresh: bool = True
     recorded_at: str = ""

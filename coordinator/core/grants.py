@@ -25,7 +25,7 @@ class Alarm(StrEnum):
 
 @dataclass(slots=True)
 class Grant:
-    """One live grant. `units` maps each zone still held to its slot; `decided_in` is the step whose commit starts it."""
+    """One live grant. `units` maps each zone still held to its slot; the commit of step `decided_in` starts it."""
 
     token: int
     agent_id: str

@@ -1,7 +1,7 @@
 """What a holder does with its grant: gives zones back, gives the grant up, declines it, extends it.
 
-Owns the token rule (I3): an operation names the token of its grant and is refused when that is not the newest of the unit.
-Only a release by a holder that is outside, or a grant that was never used, makes a unit free (I2).
+Owns the token rule (I3): an operation names the token of its grant and is refused when that is not the newest of the
+unit. Only a release by a holder that is outside, or a grant that was never used, makes a unit free (I2).
 """
 
 from __future__ import annotations

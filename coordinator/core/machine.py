@@ -1,8 +1,9 @@
 """The machine: one state, one event at a time, one step of effects. The sole mutator of the core (I1 to I5).
 
-Every handler first checks everything that could refuse the event and only then changes state, so that a refusal leaves nothing
-half-done. Writes of one step are ordered so that every prefix of them is safe to have alone: a stop's record comes before the
-units that it blocks. The shell may therefore split a step that is larger than one transaction.
+Every handler first checks everything that could refuse the event and only then changes state, so that a refusal
+leaves nothing half-done. Writes of one step are ordered so that every prefix of them is safe to have alone: a stop's
+record comes before the units that it blocks. The shell may therefore split a step that is larger than one
+transaction.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ class Machine(Safety):
     def as_of_now(self, send: fx.Send) -> fx.Send | None:
         """A send brought up to the moment it leaves, or None when it is no longer true.
 
-        A grant that waited for its commit may have been ended by a stop meanwhile; and `remaining_ms` must count from the
-        moment whose newest frame the answer echoes, or a holder would reckon its deadline too late.
+        A grant that waited for its commit may have been ended by a stop meanwhile; and `remaining_ms` must count from
+        the moment whose newest frame the answer echoes, or a holder would reckon its deadline too late.
         """
         answer = send.answer
         if isinstance(answer, fx.Granted):

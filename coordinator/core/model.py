@@ -1,8 +1,8 @@
 """The values that the core decides over and the records that it leaves in the store.
 
-Everything here is frozen and validates itself; `machine` alone decides which value replaces which. A *unit* is one slot of
-one zone, the thing that is held. Its record is rewritten and never deleted, so that a token once seen stays seen (I3).
-Integers only: durations in milliseconds, no wall clock.
+Everything here is frozen and validates itself; `machine` alone decides which value replaces which. A *unit* is one
+slot of one zone, the thing that is held. Its record is rewritten and never deleted, so that a token once seen stays
+seen (I3). Integers only: durations in milliseconds, no wall clock.
 """
 
 from __future__ import annotations
@@ -95,9 +95,10 @@ class FloorSpec:
 class UnitRecord:
     """One unit as the store keeps it.
 
-    `session` is the SHA-256 of the session secret, hex; the secret itself is never stored. A FREE record keeps its last
-    holder, so that a late repeat of an old request is recognised. A HELD record with a `cause` came from its holder's own
-    residue and falls back to it when the grant is declined. A record of an earlier incarnation than the ledger's is void.
+    `session` is the SHA-256 of the session secret, hex; the secret itself is never stored. A FREE record keeps its
+    last holder, so that a late repeat of an old request is recognised. A HELD record with a `cause` came from its
+    holder's own residue and falls back to it when the grant is declined. A record of an earlier incarnation than the
+    ledger's is void.
     """
 
     zone: str
@@ -145,8 +146,8 @@ class StopRecord:
 class CounterRecord:
     """The token counter, the ledger's incarnation, and whether the floor was ever confirmed empty in it.
 
-    A unit without a valid record is FREE in a confirmed ledger and UNKNOWN in one that is not: confirming a floor of any
-    size is one write.
+    A unit without a valid record is FREE in a confirmed ledger and UNKNOWN in one that is not: confirming a floor of
+    any size is one write.
     """
 
     incarnation: int

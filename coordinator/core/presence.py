@@ -1,7 +1,8 @@
 """Who is there: sessions, streams, telemetry, and taking over a ledger that others wrote.
 
-A stream that closes drops its waiters (they ask again) and says nothing about grants or occupancy. An agent that comes back
-with its session secret carries on with its tokens. Nothing inherited at take-over trips within `reattach_ms`.
+A stream that closes drops its waiters (they ask again) and says nothing about grants or occupancy. An agent that
+comes back with its session secret carries on with its tokens. Nothing inherited at take-over trips within
+`reattach_ms`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Presence(Stopping):
         if left or active:
             raise FloorChanged(
                 f"the ledger was written for floor version {known.version} (hash {known.hash[:12]}), not for version "
-                f"{self.floor.version} (hash {self.floor.hash[:12]}), and is not idle: occupied zones {left or 'none'}, "
+                f"{self.floor.version} (hash {self.floor.hash[:12]}), and is not idle: occupied {left or 'none'}, "
                 f"active stops {active or 'none'}. Start with the old floor, empty and reset it, then change floors."
             )
 

@@ -1,8 +1,8 @@
 """Every answer that is not a grant, in one place.
 
-A *rejection* is an answer: the call was right and the floor says no. A *refusal* is an error: the call itself was wrong, and
-asking again unchanged cannot help (or helps only after `retry_ms`). Inside the core both are values; the RPC layer alone
-turns refusals into `grpc.StatusCode` with `google.rpc.ErrorInfo`.
+A *rejection* is an answer: the call was right and the floor says no. A *refusal* is an error: the call itself was
+wrong, and asking again unchanged cannot help (or helps only after `retry_ms`). Inside the core both are values; the
+RPC layer alone turns refusals into `grpc.StatusCode` with `google.rpc.ErrorInfo`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
     ),
     Refusal.LEDGER_BEHIND: RefusalEntry(
         _F,
-        "The agent saw a higher token than this ledger ever gave out: the store was restored from an old copy or replaced.",
+        "The agent saw a higher token than this ledger ever gave out: the store was replaced or restored from a copy.",
         "Restore the right store, or confirm the floor empty on a new one.",
     ),
     Refusal.PAYLOAD_MISMATCH: RefusalEntry(

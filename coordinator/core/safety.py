@@ -244,7 +244,8 @@ class Safety(Presence):
         for agent_id in sorted(self.sessions):
             session = self.sessions[agent_id]
             gone = session.gone_since_ms
-            if session.stream is None and not session.calls and gone is not None and now_ms - gone > FORGET_SESSION_MS:
-                if not self.units.of_agent(agent_id):
-                    del self.sessions[agent_id]
-                    self._changes.agents.add(agent_id)
+            if session.stream is not None or session.calls or gone is None or self.units.of_agent(agent_id):
+                continue
+            if now_ms - gone > FORGET_SESSION_MS:
+                del self.sessions[agent_id]
+                self._changes.agents.add(agent_id)

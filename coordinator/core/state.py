@@ -1,8 +1,9 @@
 """What the machine is made of, and the few ways in which its parts change it.
 
-The machine is built in layers, each a class on the one below: `state` (this one: the tables, the pending effects), `asking`
-(asks, the queue, grants), `holding` (releases, extensions, ends), `stopping` (what a stop does), `presence` (sessions and
-take-over), `safety` (operators and deadlines), and `machine` (the one door). A layer calls only itself and those below.
+The machine is built in layers, each a class on the one below: `state` (this one: the tables, the pending effects),
+`asking` (asks, the queue, grants), `holding` (releases, extensions, ends), `stopping` (what a stop does), `presence`
+(sessions and take-over), `safety` (operators and deadlines), and `machine` (the one door). A layer calls only itself
+and those below.
 """
 
 from __future__ import annotations

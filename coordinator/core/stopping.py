@@ -1,7 +1,8 @@
 """What a stop does, whoever trips it: it latches, ends grants, and tells agents ahead of everything else.
 
-A stop ends every live grant of every agent that holds, occupies or is about to hold anything in its scope, and its units stay
-occupied (I2). A grant that nobody has been told of yet was never used and falls back to what its units were.
+A stop ends every live grant of every agent that holds, occupies or is about to hold anything in its scope, and its
+units stay occupied (I2). A grant that nobody has been told of yet was never used and falls back to what its units
+were.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Stopping(Holding):
             self._trip(event.stop, event.recorded_at)
 
     def _adopt(self, stop_id: str, session: Session) -> None:
-        """An agent is latched by a stop that the ledger never heard of: it left before a crash. It is a stop all the same."""
+        """An agent is latched by a stop that the ledger never heard of: it left before a crash. It is a stop all the
+        same.
+        """
         zones = tuple(u.zone for u in self.units.of_agent(session.agent_id))
         stop = StopRecord(
             stop_id=stop_id,

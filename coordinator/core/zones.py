@@ -1,9 +1,9 @@
 """The table of units: one slot of one zone each. Owns I1 (exclusion), I2 (no silent vacancy) and I3 (tokens rise).
 
-The rules in words. A FREE unit may be granted. A HELD unit becomes FREE only when its holder gives it back or never used it;
-every other end of a grant leaves it BLOCKED, because its holder may still stand there. A BLOCKED unit is granted again only
-to the very session that it is blocked by, or freed by a named operator. An UNKNOWN unit is freed only by an operator; an
-agent that declares it stands there makes it BLOCKED. The same as a table:
+The rules in words. A FREE unit may be granted. A HELD unit becomes FREE only when its holder gives it back or never
+used it; every other end of a grant leaves it BLOCKED, because its holder may still stand there. A BLOCKED unit is
+granted again only to the very session that it is blocked by, or freed by a named operator. An UNKNOWN unit is freed
+only by an operator; an agent that declares it stands there makes it BLOCKED. The same as a table:
 """
 
 from __future__ import annotations
@@ -126,9 +126,9 @@ class Units:
         new_holder = move in (Move.GRANT, Move.DECLARE)
         if after.token < before.token or (new_holder and after.token <= before.token):
             raise InvariantViolation(f"I3: {before.key}: token {after.token} after {before.token} by {move}")
-        if before.state is UnitState.BLOCKED and move is Move.GRANT:
-            if (before.agent_id, before.session) != (after.agent_id, after.session):
-                raise InvariantViolation(f"I2: {before.key}: granted while occupied by {before.agent_id}")
+        foreign = (before.agent_id, before.session) != (after.agent_id, after.session)
+        if before.state is UnitState.BLOCKED and move is Move.GRANT and foreign:
+            raise InvariantViolation(f"I2: {before.key}: granted while occupied by {before.agent_id}")
         self._store(after)
         return after
 

@@ -1,0 +1,135 @@
+"""One coordinator put together: floor, store, runtime, gRPC, page. The only file here that sees every part."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import Callable
+
+from coordinator.config import CoordinatorConfig
+from coordinator.floor import Floor
+from coordinator.rpc.server import RpcServer
+from coordinator.rpc.translate import floor_message
+from coordinator.rpc.watch import FloorFeed
+from coordinator.runtime import Runtime
+from coordinator.store.etcd import EtcdStore
+from coordinator.store.port import Store
+from coordinator.store.sqlite import SqliteStore
+from coordinator.web.server import WebServer
+
+log = logging.getLogger("zonelock.app")
+
+STOP_GRACE_S = 0.5
+
+
+def open_store(config: CoordinatorConfig) -> Store:
+    """The store that the configuration names; nothing is opened or connected yet."""
+    kind, _, rest = config.store.partition(":")
+    if kind == "memory":
+        return SqliteStore(":memory:")
+    if kind == "sqlite":
+        return SqliteStore(rest)
+    return EtcdStore(
+        rest.split(","), prefix=config.etcd_prefix, name=config.name or config.listen, lease_ms=config.lease_ms
+    )
+
+
+class Coordinator:
+    """A coordinator in this process. `start` returns when it serves; it may still stand by for leadership.
+
+    Raises from `start`: FloorError, StoreError (misconfigured), rpc.server.ListenError (address in use).
+    `failed` ends when the runtime has ended by an error that only a person can mend.
+    """
+
+    def __init__(self, config: CoordinatorConfig, floor: Floor | None = None) -> None:
+        self.config = config
+        self.floor = floor if floor is not None else Floor.load(config.floor)
+        self._store = open_store(config)
+        self.runtime = Runtime(
+            self.floor.spec(),
+            self._store,
+            config.timing(),
+            assume_empty=config.assume_empty,
+            check_invariants=config.check_invariants,
+        )
+        self._feed = FloorFeed(self.runtime, self.floor)
+        self._rpc = RpcServer(self.runtime, self.floor, config.listen, feed=self._feed)
+        self._web = WebServer(self._feed, floor_message(self.floor), config.web) if config.web else None
+        self._task: asyncio.Task[None] | None = None
+        self.target = ""
+        self.web_url = ""
+
+    async def start(self) -> None:
+        try:
+            port = await self._rpc.start()
+            self.target = f"{_reachable(self.config.listen)}:{port}"
+            if self._web is not None:
+                self.web_url = f"http://{_reachable(self.config.web)}:{await self._web.start()}/"
+        except BaseException:
+            await self.stop()
+            raise
+        self._task = asyncio.create_task(self.runtime.run(), name="zonelock-runtime")
+
+    async def leading(self) -> None:
+        """Returns when this coordinator leads and has committed; raises what ended its runtime, if that did."""
+        if self._task is None:
+            raise RuntimeError("start() first")
+        reached = asyncio.Event()
+        notice: Callable[[bool], None] = lambda leads: reached.set() if leads else None  # noqa: E731
+        self.runtime.on_leading.append(notice)
+        waiting = asyncio.create_task(reached.wait())
+        try:
+            if not self.runtime.leading:
+                await asyncio.wait({self._task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if self._task.done():
+                self._task.result()
+        finally:
+            waiting.cancel()
+            self.runtime.on_leading.remove(notice)
+
+    async def failed(self) -> None:
+        """Waits for the runtime to end, and raises what ended it."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        """Gives up leadership and closes every stream. Grants stay; agents come back to the next leader."""
+        await self._rpc.stop(STOP_GRACE_S)
+        if self._web is not None:
+            await self._web.stop()
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._task
+            self._task = None
+        await self._store.close()
+
+
+def _reachable(address: str) -> str:
+    host = address.rpartition(":")[0]
+    return "127.0.0.1" if host in ("0.0.0.0", "[::]", "") else host  # noqa: S104 - what a local client can dial
+
+
+async def serve(config: CoordinatorConfig, ready: Callable[[Coordinator], None] | None = None) -> None:
+    """Runs one coordinator until SIGTERM or SIGINT. Calls `ready` when it serves; raises what ended it otherwise."""
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    coordinator = Coordinator(config)
+    await coordinator.start()
+    gc.freeze()  # what is loaded stays; collections need not walk it again
+    try:
+        if ready is not None:
+            ready(coordinator)
+        waits = {asyncio.create_task(stopping.wait()), asyncio.create_task(coordinator.failed())}
+        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()
+    finally:
+        await coordinator.stop()

@@ -1,0 +1,146 @@
+"""The coordinator's configuration: one YAML file or the same names as arguments, checked as a whole before anything starts.
+
+Times are checked against each other (in the manner of hashicorp/raft's ValidateConfig): a combination in which an agent could
+not notice in time that its coordinator is gone is refused, naming both fields, their values and what would be right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from coordinator.core.model import Timing
+
+PORT_MAX = 65_535
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; each line names a field, its value and the remedy."""
+
+    def __init__(self, source: str, problems: list[str]) -> None:
+        self.source, self.problems = source, problems
+        super().__init__("\n".join([f"{source}: {len(problems)} problem(s)", *(f"  {p}" for p in problems)]))
+
+
+class CoordinatorConfig(BaseModel):
+    """Everything a coordinator can be told. Durations in milliseconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    floor: Path = Field(description="The floor file (zonelock.floor/1 YAML).")
+    store: str = Field("sqlite:zonelock.sqlite", description="memory | sqlite:PATH | etcd:HOST:PORT,HOST:PORT,...")
+    etcd_prefix: str = Field("/zonelock", description="Every key of this site lives under it.")
+    name: str = Field("", description="This coordinator's name for people; its listen address when empty.")
+    listen: str = Field("127.0.0.1:7600", description="gRPC address; port 0 picks a free one.")
+    web: str = Field("127.0.0.1:7680", description="Address of the live floor map; empty for none.")
+    assume_empty: bool = Field(False, description="Confirm a new ledger's floor without an operator (demonstrations).")
+    check_invariants: bool = Field(False, description="Check I1 to I5 and I9 after every event (slow; for tests).")
+    lease_ms: int = Field(2_000, ge=500, le=60_000, description="Leader lease in etcd.")
+    heartbeat_ms: int = Field(500, ge=50, le=10_000, description="How often a client sends a frame at least.")
+    suspend_ms: int = Field(1_500, ge=100, le=60_000, description="Without acknowledgement a client is SUSPENDED.")
+    lost_ms: int = Field(5_000, ge=200, le=600_000, description="Without acknowledgement a client is LOST.")
+    reattach_ms: int = Field(2_000, ge=0, le=60_000, description="Nothing inherited trips within this after take-over.")
+    telemetry_fresh_ms: int = Field(2_000, ge=100, le=60_000, description="Telemetry no older than this can extend.")
+    rho_ppm: int = Field(10_000, ge=0, le=200_000, description="Clock-rate error that both sides allow for.")
+
+    @field_validator("listen", "web")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not value:
+            return value
+        host, colon, port = value.rpartition(":")
+        if not (host and colon and port.isdigit() and int(port) <= PORT_MAX):
+            raise ValueError(f"must be HOST:PORT with a port of 0 to {PORT_MAX}, such as 127.0.0.1:7600")
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        kind, _, rest = value.partition(":")
+        if value == "memory" or (kind in ("sqlite", "etcd") and rest):
+            return value
+        raise ValueError("must be memory, sqlite:PATH, or etcd:HOST:PORT[,HOST:PORT...]")
+
+    @model_validator(mode="after")
+    def _times_agree(self) -> Self:
+        problems = []
+        if not self.listen:
+            problems.append("listen = '': must be HOST:PORT; a coordinator without gRPC serves nobody")
+        if self.suspend_ms < 2 * self.heartbeat_ms:
+            problems.append(
+                f"suspend_ms = {self.suspend_ms}: below twice heartbeat_ms = {self.heartbeat_ms}, so one lost heartbeat "
+                f"would suspend an agent; use at least {2 * self.heartbeat_ms}"
+            )
+        if self.lost_ms <= self.suspend_ms:
+            problems.append(
+                f"lost_ms = {self.lost_ms}: not above suspend_ms = {self.suspend_ms}; "
+                f"use at least {self.suspend_ms + self.heartbeat_ms}"
+            )
+        if self.store.startswith("etcd:") and self.reattach_ms < self.heartbeat_ms:
+            problems.append(
+                f"reattach_ms = {self.reattach_ms}: below heartbeat_ms = {self.heartbeat_ms}, so a take-over would stop "
+                f"agents before they can come back; use at least {2 * self.heartbeat_ms}"
+            )
+        if self.telemetry_fresh_ms < self.heartbeat_ms:
+            problems.append(
+                f"telemetry_fresh_ms = {self.telemetry_fresh_ms}: below heartbeat_ms = {self.heartbeat_ms}, so no agent "
+                f"could extend between heartbeats; use at least {self.heartbeat_ms}"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def timing(self) -> Timing:
+        """The times as the core takes them."""
+        return Timing(
+            rho_ppm=self.rho_ppm,
+            heartbeat_ms=self.heartbeat_ms,
+            suspend_ms=self.suspend_ms,
+            lost_ms=self.lost_ms,
+            reattach_ms=self.reattach_ms,
+            telemetry_fresh_ms=self.telemetry_fresh_ms,
+        )
+
+
+def make(values: Mapping[str, Any], source: str = "arguments") -> CoordinatorConfig:
+    """Raises ConfigError with every problem at once."""
+    try:
+        return CoordinatorConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError(source, _problems(error)) from None
+
+
+def load(path: Path, overrides: Mapping[str, Any] | None = None) -> CoordinatorConfig:
+    """Reads a YAML file; `overrides` (command-line arguments) win. Relative floor paths count from the file."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(str(path), [f"cannot be read: {error.strerror}; check the path"]) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), [f"is not YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(values, dict):
+        raise ConfigError(str(path), ["must be a mapping of field names to values; `zonelock config show` prints one"])
+    if isinstance(values.get("floor"), str):
+        values["floor"] = str(path.parent / values["floor"])
+    return make({**values, **(overrides or {})}, str(path))
+
+
+def _problems(error: ValidationError) -> list[str]:
+    found: list[str] = []
+    for item in error.errors():
+        field = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if not field:
+            found.extend(message.splitlines())
+        elif item["type"] == "missing":
+            found.append(f"{field}: missing; {CoordinatorConfig.model_fields[field].description}")
+        elif item["type"] == "extra_forbidden":
+            known = ", ".join(sorted(CoordinatorConfig.model_fields))
+            found.append(f"{field} = {item['input']!r}: no such field; known: {known}")
+        else:
+            found.append(f"{field} = {item['input']!r}: {message}")
+    return found

@@ -1,0 +1,100 @@
+"""The invariants of the design as predicates over one machine; each names what it saw.
+
+Called after every event in tests and simulations and by the runtime when asked to (`check_invariants`). What they
+read is the state itself, not the bookkeeping that decided it, so that a bug in the one shows in the other.
+"""
+
+from __future__ import annotations
+
+from coordinator.core.machine import Machine
+from coordinator.core.model import BlockCause, UnitState
+
+
+def check(machine: Machine) -> list[str]:
+    """Every violation found, as `"I1: ..."` sentences; empty when all hold."""
+    return [
+        *exclusion(machine),
+        *no_silent_vacancy(machine),
+        *fencing(machine),
+        *grants_match_units(machine),
+        *latched(machine),
+        *queue_is_sound(machine),
+    ]
+
+
+def exclusion(machine: Machine) -> list[str]:
+    """I1: agents holding or possibly occupying a zone never exceed its capacity, nor does one agent fill it twice."""
+    found = []
+    for name in machine.units.zone_names:
+        units = machine.units.of(name)
+        taken = [u for u in units if u.state in (UnitState.HELD, UnitState.BLOCKED)]
+        if len(taken) > machine.units.spec[name].capacity or len({u.slot for u in units}) != len(units):
+            found.append(f"I1: {name} has {len(taken)} occupants for {machine.units.spec[name].capacity} slots")
+    return found
+
+
+def no_silent_vacancy(machine: Machine) -> list[str]:
+    """I2: every occupied unit names its occupant; a blocked one says why."""
+    found = []
+    for unit in machine.units:
+        if unit.state in (UnitState.HELD, UnitState.BLOCKED) and not (unit.agent_id and unit.session and unit.token):
+            found.append(f"I2: {unit.key} is {unit.state} by nobody: {unit}")
+        if unit.state is UnitState.BLOCKED and unit.cause is BlockCause.NONE:
+            found.append(f"I2: {unit.key} is BLOCKED without a cause")
+    return found
+
+
+def fencing(machine: Machine) -> list[str]:
+    """I3: no unit carries a token above the counter, and no token is shared by two agents."""
+    found = []
+    owner: dict[int, str] = {}
+    for unit in machine.units:
+        if unit.token > machine.counter.token:
+            found.append(f"I3: {unit.key} carries token {unit.token} above the counter {machine.counter.token}")
+        if unit.token and owner.setdefault(unit.token, unit.agent_id) != unit.agent_id:
+            found.append(f"I3: token {unit.token} belongs to {owner[unit.token]} and {unit.agent_id}")
+    return found
+
+
+def grants_match_units(machine: Machine) -> list[str]:
+    """I1/I4: a live grant and its HELD units are two views of one thing."""
+    found: list[str] = []
+    held: dict[int, set[tuple[str, int]]] = {}
+    for unit in machine.units:
+        if unit.state is UnitState.HELD:
+            held.setdefault(unit.token, set()).add((unit.zone, unit.slot))
+    found.extend(
+        f"I1: grant {grant.token} of {grant.agent_id} and its units disagree"
+        for grant in machine.grants.all()
+        if held.pop(grant.token, set()) != set(grant.units.items())
+    )
+    found.extend(f"I2: units with token {token} are HELD without a live grant" for token in sorted(held))
+    return found
+
+
+def latched(machine: Machine) -> list[str]:
+    """I5: nothing in the scope of an active stop is held; an ended stop names who reset it and why."""
+    found: list[str] = []
+    for stop in machine.stops.all():
+        if stop.active:
+            for zone in machine.stops.zones_in(stop):
+                found.extend(
+                    f"I5: {unit.key} is held by {unit.agent_id} under active stop {stop.stop_id}"
+                    for unit in machine.units.of(zone)
+                    if unit.state is UnitState.HELD
+                )
+        elif not (stop.reset_by and stop.reset_reason):
+            found.append(f"I5: stop {stop.stop_id} ended without a named operator and a reason")
+    return found
+
+
+def queue_is_sound(machine: Machine) -> list[str]:
+    """I9: every waiter has a session that can hear its grant, and none waits that could be served."""
+    found = []
+    for waiter in machine.queue.in_order():
+        session = machine.sessions.get(waiter.agent_id)
+        if session is None or not session.speaks_on(waiter.conn):
+            found.append(f"I9: waiter {waiter.agent_id}/{waiter.request_id} cannot hear its grant")
+        elif not waiter.silent and not machine.queue.obstacles(waiter):
+            found.append(f"I9: {waiter.agent_id} waits for {', '.join(waiter.zones)}, which could be granted")
+    return found

@@ -1,0 +1,398 @@
+"""The coordinator's runtime: one core, one clock, one store, and the order in which their effects leave.
+
+Owns I4. Events are handled as they come; their writes wait for a commit, their sends wait behind it, their stops do
+not wait. One commit is in flight at a time and takes with it everything decided since the last one (group commit, no
+artificial delay, split between steps at the store's limit). When a commit's outcome is unknown the runtime rewrites
+the leader fence, *then* reloads, puts back the stops that had left, and lets the agents come back; when leadership is
+lost it forgets everything and stands by.
+
+Without a store that commits, nothing is granted, extended, released or reset; what is held stays held; stops still
+leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from coordinator.core import effects as fx
+from coordinator.core import events as ev
+from coordinator.core.invariants import check
+from coordinator.core.machine import FloorChanged, InvariantViolation, Machine
+from coordinator.core.model import FloorSpec, StopRecord, Timing
+from coordinator.core.rejections import Refusal
+from coordinator.store import codec
+from coordinator.store.port import (
+    MAX_OPERATIONS,
+    CommitUncertain,
+    Fenced,
+    Loaded,
+    RecordConflict,
+    Store,
+    StoreError,
+    StoreUnavailable,
+)
+
+log = logging.getLogger("zonelock.runtime")
+
+TICK_MS = 100
+"""A fenced commit at least this often: it proves leadership, renews the lease and gates heartbeat acknowledgements."""
+
+MIN_TIMER_MS = 2
+"""A deadline that cannot be acted on yet (its extension is being committed) is looked at again after this."""
+
+RETRY_S = 0.1
+"""Pause between attempts on a store that does not commit."""
+
+
+class Outlet(Protocol):
+    """A stream or a unary call, as the RPC layer implements it. Nothing here may block."""
+
+    def deliver(self, sends: Sequence[fx.Send], *, stop: bool) -> None:
+        """Takes answers; with `stop` they leave ahead of everything queued."""
+
+    def acknowledge(self, frame: int, epoch: int) -> None:
+        """A fenced commit that began after `frame` was handled has succeeded."""
+
+    def fail(self, refusal: Refusal, message: str) -> None:
+        """Ends the stream or call with this status."""
+
+
+class NotLeading(Exception):
+    """This coordinator has no ledger to decide on."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal.NOT_LEADER
+        self.message = message
+
+
+class Halted(Exception):
+    """The ledger was changed by something that is not a coordinator; deciding on would be guessing."""
+
+
+class Runtime:
+    """Drives one `Machine`. Single-threaded: everything runs on one event loop."""
+
+    def __init__(
+        self,
+        floor: FloorSpec,
+        store: Store,
+        timing: Timing,
+        *,
+        assume_empty: bool = False,
+        check_invariants: bool = False,
+    ) -> None:
+        self._floor, self._store, self._timing = floor, store, timing
+        self._assume_empty, self._check_invariants = assume_empty, check_invariants
+        self._machine: Machine | None = None
+        self.epoch = 0
+        self.leading = False
+        self.commits = 0
+        self.quarantined = 0
+        self._outlets: dict[int, Outlet] = {}
+        self._next_conn = 1
+        self._steps: deque[fx.Step] = deque()
+        self._heard: dict[int, int] = {}
+        self._wake = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_commit_ms = 0
+        self._stops_in_flight: dict[str, StopRecord] = {}
+        self._broken: Exception | None = None
+        self.on_leading: list[Callable[[bool], None]] = []
+
+    # -- what the RPC layer uses ---------------------------------------------------------------------------------
+
+    @property
+    def machine(self) -> Machine:
+        """The core, to be read only. Raises NotLeading on a standby."""
+        if self._machine is None:
+            raise NotLeading(f"this coordinator stands by for {self._store.name}; it has no ledger loaded")
+        return self._machine
+
+    @staticmethod
+    def now_ms() -> int:
+        """CLOCK_BOOTTIME in milliseconds: goes on through a suspended machine, never steps."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+    @staticmethod
+    def wall_time() -> str:
+        """For the audit's readers; part of no decision."""
+        return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+    def attach(self, outlet: Outlet) -> int:
+        conn = self._next_conn
+        self._next_conn += 1
+        self._outlets[conn] = outlet
+        return conn
+
+    def detach(self, conn: int) -> None:
+        if self._outlets.pop(conn, None) is not None and self._machine is not None:
+            self._handle(ev.ConnClosed(now_ms=self.now_ms(), conn=conn))
+
+    def heard(self, conn: int, frame: int) -> None:
+        if self._machine is not None and conn in self._outlets:
+            self._heard[conn] = frame
+            self._handle(ev.Heard(now_ms=self.now_ms(), conn=conn))
+
+    def submit(self, event: ev.Event) -> None:
+        """Handles one event now; answers come through outlets. Raises NotLeading."""
+        if self._machine is None:
+            raise NotLeading(f"this coordinator stands by for {self._store.name}")
+        if not self.leading and not isinstance(event, ev.StopAsked):
+            raise NotLeading(f"{self._store.name} does not commit at the moment; only stops are taken")
+        self._handle(event)
+
+    # -- handling ------------------------------------------------------------------------------------------------
+
+    def _handle(self, event: ev.Event) -> None:
+        machine = self._machine
+        if machine is None or self._broken is not None:
+            return
+        try:
+            step = machine.handle(event)
+            if self._check_invariants:
+                violations = check(machine)
+                if violations:
+                    raise InvariantViolation("; ".join(violations))
+        except Exception as error:
+            self._quarantine(event, error)
+            return
+        if step.stops:
+            self._let_go(step.stops)
+        for write in step.writes:
+            if isinstance(write.record, StopRecord) and write.record.active:
+                self._stops_in_flight[write.record.stop_id] = write.record
+        if step.writes or step.sends:
+            self._steps.append(step)
+            self._wake.set()
+        self._set_timer()
+
+    def _quarantine(self, event: ev.Event, error: Exception) -> None:
+        """An event made the core raise: its effects are dropped with the whole in-memory state, which is reloaded."""
+        self.quarantined += 1
+        log.critical("the core raised on %r; reloading from the store", event, exc_info=error)
+        conn = getattr(event, "conn", None)
+        outlet = self._outlets.get(conn) if conn is not None else None
+        if outlet is not None:
+            outlet.fail(
+                Refusal.INTERNAL, f"the coordinator could not handle {type(event).__name__}; it was not applied"
+            )
+        self._broken = error
+        self._wake.set()
+
+    def _let_go(self, stops: Sequence[fx.Send]) -> None:
+        for conn, sends in _by_conn(stops).items():
+            outlet = self._outlets.get(conn)
+            if outlet is not None:
+                outlet.deliver(sends, stop=True)
+
+    def _set_timer(self) -> None:
+        """A tick no later than the earliest deadline, besides the periodic one."""
+        deadline = self._machine.next_deadline_ms() if self._machine is not None else None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if deadline is not None:
+            delay_s = max(MIN_TIMER_MS, deadline - self.now_ms()) / 1000
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._machine is None:
+            return
+        now_ms = self.now_ms()
+        lease_ms = self._store.lease_ms
+        fresh = self.leading and (lease_ms == 0 or now_ms - self._last_commit_ms < lease_ms // 2)
+        if not fresh and (self._machine.next_deadline_ms() or now_ms + 1) <= now_ms:
+            self._wake.set()  # the commit loop proves the fence and ticks again
+            return
+        self._handle(ev.Ticked(now_ms=now_ms, fence_fresh=fresh, recorded_at=self.wall_time()))
+
+    # -- leading -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Leads whenever it can, for ever. Raises Halted, FloorChanged, codec errors and store misconfiguration."""
+        try:
+            while True:
+                self.epoch = await self._store.lead()
+                try:
+                    await self._load()
+                    await self._lead()
+                except Fenced as lost:
+                    log.warning("another coordinator leads: %s", lost)
+                    self._forget(Refusal.NOT_LEADER, "another coordinator leads now")
+                except RecordConflict as conflict:
+                    raise Halted(
+                        f"{self._store.name}: a record changed under this coordinator's own fence ({conflict}); "
+                        "halted. Find the foreign writer, then restart"
+                    ) from conflict
+        finally:
+            self._forget(Refusal.NOT_LEADER, "this coordinator is shutting down")
+
+    async def _load(self) -> None:
+        loaded = await self._load_patiently()
+        self.epoch = loaded.epoch
+        ledger = codec.decode_ledger(loaded)
+        self._fail_all(Refusal.COMMIT_UNCERTAIN, "the coordinator has reloaded its ledger; ask again")
+        now_ms = self.now_ms()
+        self._steps.clear()
+        self._heard.clear()
+        self._broken = None
+        self._machine = Machine(self._floor, ledger, self._timing, now_ms)
+        self._last_commit_ms = now_ms
+        wall = self.wall_time()
+        self._handle(ev.Started(now_ms=now_ms, assume_empty=self._assume_empty, recorded_at=wall))
+        for stop in list(self._stops_in_flight.values()):
+            self._handle(ev.StopRecovered(now_ms=now_ms, stop=stop, recorded_at=wall))
+
+    async def _load_patiently(self) -> Loaded:
+        while True:
+            try:
+                return await self._store.load()
+            except (StoreUnavailable, CommitUncertain) as error:
+                log.warning("cannot load the ledger yet: %s", error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _lead(self) -> None:
+        """Commits what the core decides until leadership is lost."""
+        ticker = asyncio.create_task(self._tick_periodically())
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TICK_MS / 1000):
+                        await self._wake.wait()
+                self._wake.clear()
+                try:
+                    await self._commit_all()
+                except (CommitUncertain, InvariantViolation) as error:
+                    await self._start_over(error)
+        finally:
+            ticker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ticker
+
+    async def _tick_periodically(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_MS / 1000)
+            self._tick()
+
+    async def _commit_all(self) -> None:
+        """One commit (an empty one is the fence's tick), then more while steps are waiting."""
+        while True:
+            if self._broken is not None:
+                raise InvariantViolation("the core raised") from self._broken
+            batch, writes = self._take_batch()
+            sealed, self._heard = self._heard, {}
+            for chunk in _chunks(writes):
+                await self._commit(chunk)
+            self._release(batch, sealed)
+            if not self._steps:
+                return
+
+    def _take_batch(self) -> tuple[list[fx.Step], dict[str, fx.Write]]:
+        """As many whole steps as fit in one transaction; a step that is larger than one comes alone."""
+        batch: list[fx.Step] = []
+        writes: dict[str, fx.Write] = {}
+        while self._steps:
+            keys = {w.key for w in self._steps[0].writes}
+            if batch and len(writes.keys() | keys) > MAX_OPERATIONS:
+                break
+            step = self._steps.popleft()
+            batch.append(step)
+            for write in step.writes:
+                writes[write.key] = write
+        return batch, writes
+
+    async def _commit(self, writes: dict[str, fx.Write]) -> None:
+        encoded = {key: codec.encode(w.record) if w.record is not None else None for key, w in writes.items()}
+        while True:
+            try:
+                await self._store.commit(encoded)
+                break
+            except StoreUnavailable as error:  # provably not applied: the same commit again, deciding nothing meanwhile
+                self._set_leading(False)
+                log.warning("%s does not commit: %s", self._store.name, error)
+                await asyncio.sleep(RETRY_S)
+        self._last_commit_ms = self.now_ms()
+        self.commits += 1
+        for write in writes.values():
+            if isinstance(write.record, StopRecord):
+                self._stops_in_flight.pop(write.record.stop_id, None)
+        self._set_leading(True)
+
+    def _release(self, batch: list[fx.Step], sealed: dict[int, int]) -> None:
+        """The batch is durable: deadlines count from now, then its answers leave, each as true as it is at this
+        moment.
+        """
+        machine = self.machine
+        if batch:
+            self._handle(ev.Committed(now_ms=self.now_ms(), upto=batch[-1].seq))
+        current = (machine.as_of_now(send) for step in batch for send in step.sends)
+        for conn, sends in _by_conn([s for s in current if s is not None]).items():
+            outlet = self._outlets.get(conn)
+            if outlet is not None:
+                outlet.deliver(sends, stop=False)
+        for conn, frame in sealed.items():
+            outlet = self._outlets.get(conn)
+            if outlet is not None:
+                outlet.acknowledge(frame, self.epoch)
+
+    async def _start_over(self, error: Exception) -> None:
+        """Rewrites the fence so that no delayed transaction can still apply, then reloads. Stops leave meanwhile."""
+        log.warning("starting over from %s: %s", self._store.name, error)
+        self._set_leading(False)
+        self._fail_all(Refusal.COMMIT_UNCERTAIN, "the last commit's outcome is not known; ask again")
+        self._steps.clear()
+        while True:
+            try:
+                self.epoch = await self._store.refence()
+                break
+            except (StoreUnavailable, CommitUncertain) as again:
+                log.warning("cannot rewrite the fence yet: %s", again)
+                await asyncio.sleep(RETRY_S)
+        await self._load()
+
+    def _set_leading(self, leading: bool) -> None:
+        if self.leading == leading:
+            return
+        self.leading = leading
+        log.info("%s", f"leading, epoch {self.epoch}" if leading else "not committing")
+        for notice in self.on_leading:
+            notice(leading)
+
+    def _fail_all(self, refusal: Refusal, message: str) -> None:
+        for conn in list(self._outlets):
+            self._outlets.pop(conn).fail(refusal, message)
+
+    def _forget(self, refusal: Refusal, message: str) -> None:
+        self._set_leading(False)
+        self._fail_all(refusal, message)
+        self._machine = None
+        self._steps.clear()
+        self._heard.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _by_conn(sends: Sequence[fx.Send]) -> dict[int, list[fx.Send]]:
+    found: dict[int, list[fx.Send]] = {}
+    for send in sends:
+        found.setdefault(send.conn, []).append(send)
+    return found
+
+
+def _chunks(writes: dict[str, fx.Write]) -> list[dict[str, fx.Write]]:
+    """Transactions of at most MAX_OPERATIONS in order; always at least one, for an empty commit is the tick."""
+    items = list(writes.items())
+    return [dict(items[i : i + MAX_OPERATIONS]) for i in range(0, max(1, len(items)), MAX_OPERATIONS)]
+
+
+__all__ = ["FloorChanged", "Halted", "NotLeading", "Outlet", "Runtime", "StoreError"]
