@@ -7,12 +7,12 @@ reachability, names that nothing defines) is `survey`'s. Every unit stands last 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
-FORMAT = "zonelock.floor/1"
+FORMAT: Final = "zonelock.floor/1"
 NAME_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$"
 MAX_MS = 86_400_000
 MAX_MM = 1_000_000_000

@@ -183,11 +183,22 @@ def move_graph(grid: Grid) -> nx.DiGraph[Cell]:
     return graph
 
 
+def main_part(grid: Grid) -> set[Cell]:
+    """The largest set of open cells of which each can be reached from each; the topmost, leftmost of equals."""
+    return _main_part(move_graph(grid))
+
+
+def _main_part(graph: nx.DiGraph[Cell]) -> set[Cell]:
+    def size_then_place(part: set[Cell]) -> tuple[int, int, int]:
+        x, y = min(part, key=lambda cell: (cell[1], cell[0]))
+        return len(part), -y, -x
+
+    return max(nx.strongly_connected_components(graph), key=size_then_place)
+
+
 def _reachability(grid: Grid, zones: Mapping[str, tuple[Cell, ...]]) -> Iterator[Problem]:
     graph = move_graph(grid)
-    main = max(
-        nx.strongly_connected_components(graph), key=lambda part: (len(part), -min(y for _, y in part), -min(part)[0])
-    )
+    main = _main_part(graph)
     if len(main) == len(graph):
         return
     root = min(main)
