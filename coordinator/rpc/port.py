@@ -1,0 +1,50 @@
+"""What the wire needs of the coordinator's runtime, as a structural type: `coordinator.runtime.Runtime` has it, and
+tests that need a runtime in an impossible state can stand in for one. What it gives in return is the runtime's
+`Outlet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from coordinator.core.events import Event
+from coordinator.core.machine import Machine
+from coordinator.runtime import Outlet
+
+
+class Runtime(Protocol):
+    """Everything is called on the event loop and returns at once."""
+
+    @property
+    def machine(self) -> Machine:
+        """The core, to be read only. Raises an exception with `refusal` NOT_LEADER on a standby."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def leading(self) -> bool:
+        """Whether the store commits; False also on a standby."""
+
+    @property
+    def commits(self) -> int: ...
+
+    @property
+    def on_leading(self) -> list[Callable[[bool], None]]:
+        """Called with the new value whenever `leading` changes."""
+
+    def now_ms(self) -> int:
+        """CLOCK_BOOTTIME, milliseconds."""
+
+    def attach(self, outlet: Outlet) -> int: ...
+
+    def detach(self, conn: int) -> None: ...
+
+    def heard(self, conn: int, frame: int) -> None: ...
+
+    def submit(self, event: Event) -> None:
+        """Raises an exception with `refusal` and `message` when the event cannot be taken."""
+
+
+__all__ = ["Outlet", "Runtime"]

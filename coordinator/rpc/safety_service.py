@@ -1,0 +1,169 @@
+"""`zonelock.v1.SafetyService`: what operators do, validated and named, and what was done before.
+
+Every action here carries who and why, so that the audit can say it. A stop request leaves at once; its answer waits
+until it is durable.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from zonelock.v1 import floor_pb2 as fpb
+from zonelock.v1 import safety_service_pb2 as spb
+from zonelock.v1 import safety_service_pb2_grpc as sgrpc
+
+from coordinator.core import effects as fx
+from coordinator.core import events as ev
+from coordinator.core import views
+from coordinator.core.rejections import Refusal
+from coordinator.rpc import requests
+from coordinator.rpc.errors import RequestRefused, Tally, answered, bad_field
+from coordinator.rpc.limits import (
+    DEFAULT_AUDIT_ENTRIES,
+    MAX_AUDIT_ENTRIES,
+    MAX_CLEARED_NAMES,
+    MAX_INT,
+    MAX_NAMES,
+    RpcLimits,
+)
+from coordinator.rpc.picture import audit_messages, reported_stop_message, stop_view_message
+from coordinator.rpc.port import Runtime
+from coordinator.rpc.unary import UnaryCall
+
+
+class SafetyService(sgrpc.SafetyServiceServicer):
+    """Stopping, resetting, clearing, and reading about it."""
+
+    def __init__(self, runtime: Runtime, limits: RpcLimits, tally: Tally) -> None:
+        self._runtime, self._limits = runtime, limits
+        self.tally = tally
+
+    @answered
+    async def TripStop(self, request: spb.TripStopRequest, context: Any) -> spb.TripStopResponse:  # noqa: N802
+        agent_id = requests.optional_identifier("agent_id", request.agent_id)
+        operator = requests.required_text("operator", request.operator or agent_id, Refusal.OPERATOR_REQUIRED)
+        reason = requests.required_text("reason", request.reason, Refusal.REASON_REQUIRED)
+        zone, stop_group, floor = _scope(request)
+        stop_id = requests.optional_identifier("stop_id", request.stop_id)
+        if not stop_id:
+            stop_id = f"{'agent' if agent_id else 'operator'}:{uuid4().hex[:12]}"
+        call = UnaryCall(self._runtime, self._limits, "TripStop")
+        event = ev.StopAsked(
+            now_ms=self._runtime.now_ms(),
+            cause=f"{call.conn}.TripStop",
+            conn=call.conn,
+            operator=operator,
+            reason=reason,
+            recorded_at=_wall_clock(),
+            stop_id=stop_id,
+            zone=zone,
+            stop_group=stop_group,
+            floor=floor,
+            agent_id=agent_id,
+        )
+        try:
+            stops = await self._stops_of(call, event)
+        except RequestRefused as refused:
+            if refused.refusal is not Refusal.COMMIT_UNCERTAIN:
+                raise
+            message = f"The stop {stop_id!r} was sent to every connected agent, but it is not known to be durable yet."
+            raise RequestRefused(refused.refusal, message, (("stop_id", stop_id),)) from refused
+        return spb.TripStopResponse(stop=stops[0])
+
+    @answered
+    async def ResetStop(self, request: spb.ResetStopRequest, context: Any) -> spb.ResetStopResponse:  # noqa: N802
+        operator, reason = _who_and_why(request.operator, request.reason)
+        if not request.stop_ids:
+            raise bad_field("stop_ids", [], "the id of every stop that the reset ends (ListStops shows them)")
+        if len(request.stop_ids) > MAX_NAMES:
+            raise bad_field("stop_ids", len(request.stop_ids), f"at most {MAX_NAMES} ids")
+        stop_ids = tuple(requests.identifier("stop_ids", stop_id) for stop_id in request.stop_ids)
+        call = UnaryCall(self._runtime, self._limits, "ResetStop")
+        event = ev.ResetAsked(
+            now_ms=self._runtime.now_ms(),
+            cause=f"{call.conn}.ResetStop",
+            conn=call.conn,
+            operator=operator,
+            reason=reason,
+            recorded_at=_wall_clock(),
+            stop_ids=stop_ids,
+        )
+        return spb.ResetStopResponse(stops=await self._stops_of(call, event))
+
+    @answered
+    async def ClearZones(self, request: spb.ClearZonesRequest, context: Any) -> spb.ClearZonesResponse:  # noqa: N802
+        operator, reason = _who_and_why(request.operator, request.reason)
+        zones = requests.names("zones", request.zones, MAX_CLEARED_NAMES)
+        agent_id = requests.optional_identifier("agent_id", request.agent_id)
+        if not (zones or request.all_unknown or agent_id):
+            raise bad_field("zones", [], "zones or areas by name, all_unknown, or an agent_id")
+        call = UnaryCall(self._runtime, self._limits, "ClearZones")
+        event = ev.ClearAsked(
+            now_ms=self._runtime.now_ms(),
+            cause=f"{call.conn}.ClearZones",
+            conn=call.conn,
+            operator=operator,
+            reason=reason,
+            recorded_at=_wall_clock(),
+            zones=zones,
+            all_unknown=request.all_unknown,
+            agent_id=agent_id,
+        )
+        answer = await _one_answer(call, event)
+        if not isinstance(answer, fx.ZonesCleared):
+            raise TypeError(f"the core answered a clearance with {type(answer).__name__}")
+        return spb.ClearZonesResponse(cleared=answer.zones)
+
+    @answered
+    async def ListStops(self, request: spb.ListStopsRequest, context: Any) -> spb.ListStopsResponse:  # noqa: N802
+        machine = self._runtime.machine
+        stop_ids = views.stop_ids(machine, include_ended=request.include_ended)
+        return spb.ListStopsResponse(stops=[stop_view_message(machine, stop_id) for stop_id in stop_ids])
+
+    @answered
+    async def ListAudit(self, request: spb.ListAuditRequest, context: Any) -> spb.ListAuditResponse:  # noqa: N802
+        limit = requests.integer("limit", request.limit, 0, MAX_AUDIT_ENTRIES) or DEFAULT_AUDIT_ENTRIES
+        after_seq = requests.integer("after_seq", request.after_seq, 0, MAX_INT)
+        return spb.ListAuditResponse(entries=audit_messages(self._runtime.machine, limit, after_seq))
+
+    async def _stops_of(self, call: UnaryCall, event: ev.Event) -> list[fpb.Stop]:
+        answer = await _one_answer(call, event)
+        if not isinstance(answer, fx.StopsReported):
+            raise TypeError(f"the core answered {type(event).__name__} with {type(answer).__name__}")
+        return [reported_stop_message(self._runtime.machine, record) for record in answer.stops]
+
+
+async def _one_answer(call: UnaryCall, event: ev.Event) -> fx.Answer:
+    try:
+        call.submit(event)
+        return await call.answer()
+    finally:
+        call.close()
+
+
+def _who_and_why(operator: str, reason: str) -> tuple[str, str]:
+    return (
+        requests.required_text("operator", operator, Refusal.OPERATOR_REQUIRED),
+        requests.required_text("reason", reason, Refusal.REASON_REQUIRED),
+    )
+
+
+def _scope(request: spb.TripStopRequest) -> tuple[str, str, bool]:
+    """Zone, stop group, floor: exactly one of them is set."""
+    match request.WhichOneof("scope"):
+        case "zone":
+            return requests.name("zone", request.zone), "", False
+        case "stop_group":
+            return "", requests.name("stop_group", request.stop_group), False
+        case "floor" if request.floor:
+            return "", "", True
+        case "floor":
+            raise bad_field("floor", False, "true, or name a zone or a stop_group", Refusal.BAD_SCOPE)
+    raise bad_field("scope", "", "exactly one of zone, stop_group and floor", Refusal.BAD_SCOPE)
+
+
+def _wall_clock() -> str:
+    """For people who read the audit; nothing is decided by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,227 @@
+"""One `Session` stream: frames in, events to the core, answers out. One reader, one writer, and a bound on both.
+
+Rules owned here: frames count from 1 without gaps; a bad operation is answered by `Failed` and the stream lives on, a
+bad frame ends it; a stop overtakes everything queued; a client that does not read, or that sends faster than commits
+follow, costs a bounded amount of memory. However the stream ends, the runtime learns that the link is gone, and that
+says nothing about where its agents are. Never imports the runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from zonelock.v1 import zone_service_pb2 as zpb
+
+from coordinator.core import events as ev
+from coordinator.core.effects import Send
+from coordinator.core.rejections import Refusal
+from coordinator.floor import Floor
+from coordinator.rpc.echo import Echoes
+from coordinator.rpc.errors import Problem, RequestRefused, Tally, abort, bad_field, internal, problem, problem_of
+from coordinator.rpc.limits import MAX_ID_CHARS, RpcLimits
+from coordinator.rpc.outbox import Outbox
+from coordinator.rpc.port import Runtime
+from coordinator.rpc.requests import event_of, request_id_of
+from coordinator.rpc.translate import Greeting, answer_message, failed_message
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[zpb.SessionRequest, zpb.SessionResponse]
+
+
+class SessionStream:
+    """One stream's life. The runtime's outlet for every agent that says hello on it."""
+
+    def __init__(
+        self, runtime: Runtime, floor: Floor, greeting: Greeting, limits: RpcLimits, tally: Tally, context: Any
+    ) -> None:
+        self._runtime, self._floor, self._greeting = runtime, floor, greeting
+        self._limits, self._tally = limits, tally
+        self._context: Context = context
+        self._outbox = Outbox(limits)
+        self._echoes = Echoes()
+        self._conn = 0
+        self._frame = 0
+        self._greeted = False
+        self._uncommitted: deque[tuple[int, int]] = deque()
+        self._uncommitted_operations = 0
+        self._room = asyncio.Event()
+        self._trouble: Problem | None = None
+        self._failed = asyncio.Event()
+
+    # -- outlet: called by the runtime, synchronously --------------------------------------------------------------
+
+    def deliver(self, sends: Sequence[Send], *, stop: bool) -> None:
+        if self._trouble is not None:
+            return
+        try:
+            for send in sends:
+                echo_frame = self._echoes.frame_for(send, self._frame)
+                self._outbox.put(answer_message(send, echo_frame, self._greeting), stop=stop)
+        except Exception as error:  # a bug here ends this stream, never the runtime's loop that delivers to all
+            self._end(internal(error, "Session.deliver", self._tally))
+            return
+        self._tally.answers += len(sends)
+        if self._outbox.overflowing:
+            self._give_up(f"{len(self._outbox)} answers ({self._outbox.bytes} bytes) are unread")
+
+    def acknowledge(self, frame: int, epoch: int) -> None:
+        self._outbox.acknowledge(frame, epoch)
+        while self._uncommitted and self._uncommitted[0][0] <= frame:
+            self._uncommitted_operations -= self._uncommitted.popleft()[1]
+        if self._uncommitted_operations < self._limits.uncommitted_operations:
+            self._room.set()
+
+    def fail(self, refusal: Refusal, message: str) -> None:
+        self._end(problem(refusal, message))
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serves the stream until either side ends it. Raises what `context.abort` raises when it ends with an
+        error."""
+        self._conn = self._runtime.attach(self)
+        reader = asyncio.create_task(self._read(), name=f"session-{self._conn}-reader")
+        writer = asyncio.create_task(self._write(), name=f"session-{self._conn}-writer")
+        failed = asyncio.create_task(self._failed.wait(), name=f"session-{self._conn}-failed")
+        try:
+            await asyncio.wait({reader, writer, failed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._runtime.detach(self._conn)
+            for task in (reader, writer, failed):
+                task.cancel()
+            ended = await asyncio.gather(reader, writer, failed, return_exceptions=True)
+        for result in ended:
+            if isinstance(result, Exception) and self._trouble is None:
+                self._trouble = problem_of(result) or internal(result, "Session", self._tally)
+        await self._flush()
+        if self._trouble is not None:
+            self._tally.refused(self._trouble.reason)
+            await abort(self._context, self._trouble)
+
+    def _end(self, trouble: Problem) -> None:
+        if self._trouble is None:
+            self._trouble = trouble
+            self._failed.set()
+
+    def _give_up(self, why: str) -> None:
+        """What is queued is dropped: the client learns the current state when it comes back."""
+        if self._trouble is None:
+            self._tally.slow_readers += 1
+            log.warning("session %d with %s ends: %s", self._conn, self._context.peer(), why)
+        self._end(problem(Refusal.SLOW_READER, f"The stream ended because {why}."))
+        self._outbox.clear()
+
+    async def _flush(self) -> None:
+        """What was committed and queued before the end still goes out, if the client reads."""
+        while self._reads() and (frame := self._outbox.next_frame()) is not None:
+            if not await self._put_on_wire(frame):
+                return
+
+    def _reads(self) -> bool:
+        return self._trouble is None or self._trouble.reason != Refusal.SLOW_READER.value
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while True:
+            await self._outbox.ready()
+            frame = self._outbox.next_frame()
+            if frame is not None and not await self._put_on_wire(frame):
+                return
+
+    async def _put_on_wire(self, frame: zpb.SessionResponse) -> bool:
+        """Whether flow control let the frame out in time. gRPC completes a write when the transport has taken it."""
+        self._tally.frames_out += 1
+        try:
+            async with asyncio.timeout(self._limits.write_stall_ms / 1_000):
+                await self._context.write(frame)
+        except TimeoutError:
+            self._give_up(f"a write has waited {self._limits.write_stall_ms} ms for the client to read")
+            return False
+        return True
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Returns when the client has sent its last frame."""
+        while True:
+            await self._room_for_more()
+            request = await self._context.read()
+            if not isinstance(request, zpb.SessionRequest):
+                return  # grpc.aio.EOF: a half-close
+            self._handle(request)
+
+    async def _room_for_more(self) -> None:
+        while self._uncommitted_operations >= self._limits.uncommitted_operations:
+            self._room.clear()
+            await self._room.wait()
+
+    def _handle(self, request: zpb.SessionRequest) -> None:
+        self._check_frame(request)
+        self._frame = request.frame
+        now_ms = self._runtime.now_ms()
+        for index, operation in enumerate(request.operations):
+            self._submit(operation, index, now_ms)
+        self._runtime.heard(self._conn, request.frame)
+        cost = max(1, len(request.operations))
+        self._uncommitted.append((request.frame, cost))
+        self._uncommitted_operations += cost
+        self._tally.frames_in += 1
+        self._tally.operations += len(request.operations)
+
+    def _check_frame(self, request: zpb.SessionRequest) -> None:
+        size, limit = request.ByteSize(), self._limits.frame_bytes
+        if size > limit:
+            raise RequestRefused(
+                Refusal.FRAME_TOO_LARGE,
+                f"frame {request.frame} has {size} bytes; at most {limit} are read.",
+                (("field", "frame"), ("value", f"{size} bytes"), ("limit", str(limit))),
+            )
+        count, most = len(request.operations), self._limits.operations_per_frame
+        if count > most:
+            raise RequestRefused(
+                Refusal.FRAME_TOO_LARGE,
+                f"frame {request.frame} has {count} operations; at most {most} go in one.",
+                (("field", "operations"), ("value", str(count)), ("limit", str(most))),
+            )
+        if request.frame != self._frame + 1:
+            raise bad_field("frame", request.frame, str(self._frame + 1), Refusal.FRAME_ORDER)
+
+    def _submit(self, operation: zpb.Operation, index: int, now_ms: int) -> None:
+        cause = f"{self._conn}.{self._frame}.{index}"
+        try:
+            event = event_of(operation, self._conn, now_ms, cause, self._floor)
+        except RequestRefused as refused:
+            self._answer_failed(operation, problem(refused.refusal, refused.message, refused.metadata))
+            return
+        try:
+            self._runtime.submit(event)
+        except Exception as error:
+            trouble = problem_of(error)
+            if trouble is None or not self._greeted:
+                raise  # a bug, or a client that had better try another coordinator
+            if not isinstance(event, ev.Reported):
+                self._answer_failed(operation, trouble)  # the stream lives on, for stops leave without a store too
+            return
+        match event:
+            case ev.Hello():
+                self._greeted = True
+            case ev.ExtendAsked():
+                self._echoes.extension_asked(event.agent_id, event.request_id, self._frame)
+
+    def _answer_failed(self, operation: zpb.Operation, trouble: Problem) -> None:
+        self._tally.refused(trouble.reason)
+        answer = zpb.Answer(
+            agent_id=operation.agent_id[:MAX_ID_CHARS],
+            request_id=request_id_of(operation),
+            failed=failed_message(trouble),
+        )
+        self._outbox.put(answer)
+        if self._outbox.overflowing:
+            self._give_up(f"{len(self._outbox)} answers are unread")

@@ -1,0 +1,92 @@
+"""`zonelock.v1.ZoneService`: each method hands over to the module that owns it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+from zonelock.v1 import zone_service_pb2 as zpb
+from zonelock.v1 import zone_service_pb2_grpc as zgrpc
+
+from coordinator.core.rejections import Refusal
+from coordinator.floor import Floor
+from coordinator.rpc import requests, unary
+from coordinator.rpc.errors import RequestRefused, Tally, answered
+from coordinator.rpc.limits import MAX_CLEARED_NAMES, RpcLimits
+from coordinator.rpc.picture import resolve_zones, zone_message
+from coordinator.rpc.port import Runtime
+from coordinator.rpc.session import SessionStream
+from coordinator.rpc.translate import Greeting, floor_message
+from coordinator.rpc.watch import FloorFeed
+
+MAX_WATCH_INTERVAL_MS = 60_000
+
+
+class ZoneService(zgrpc.ZoneServiceServicer):
+    """Asking for zones, holding them, giving them back, and looking on."""
+
+    def __init__(self, runtime: Runtime, floor: Floor, feed: FloorFeed, limits: RpcLimits, tally: Tally) -> None:
+        self._runtime, self._floor, self._feed, self._limits = runtime, floor, feed, limits
+        self.tally = tally
+        self._floor_pb = floor_message(floor)
+        self._sessions: set[SessionStream] = set()
+
+    def end_sessions(self, message: str) -> None:
+        """Tells every client to go elsewhere; their streams end with NOT_LEADER."""
+        for session in list(self._sessions):
+            session.fail(Refusal.NOT_LEADER, message)
+
+    @answered
+    async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        greeting = Greeting(self._floor.site, self._floor.hash, self._floor.version, self._runtime.machine.timing)
+        session = SessionStream(self._runtime, self._floor, greeting, self._limits, self.tally, context)
+        self._sessions.add(session)
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+
+    @answered
+    async def Acquire(self, request: zpb.AcquireRequest, context: Any) -> zpb.AcquireResponse:  # noqa: N802
+        return await unary.acquire(self._runtime, self._limits, request)
+
+    @answered
+    async def Release(self, request: zpb.ReleaseRequest, context: Any) -> zpb.ReleaseResponse:  # noqa: N802
+        return await unary.release(self._runtime, self._limits, request)
+
+    @answered
+    async def Extend(self, request: zpb.ExtendRequest, context: Any) -> zpb.ExtendResponse:  # noqa: N802
+        return await unary.extend(self._runtime, self._limits, request, self._floor)
+
+    @answered
+    async def GetFloor(self, request: zpb.GetFloorRequest, context: Any) -> zpb.GetFloorResponse:  # noqa: N802
+        return zpb.GetFloorResponse(floor=self._floor_pb)
+
+    @answered
+    async def ListZones(self, request: zpb.ListZonesRequest, context: Any) -> zpb.ListZonesResponse:  # noqa: N802
+        machine, now_ms = self._runtime.machine, self._runtime.now_ms()
+        wanted = requests.names("names", request.names, MAX_CLEARED_NAMES)
+        zones = resolve_zones(machine, wanted)
+        return zpb.ListZonesResponse(zones=[zone_message(machine, zone, now_ms) for zone in zones])
+
+    @answered
+    async def WatchFloor(self, request: zpb.WatchFloorRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        interval_ms = requests.integer("min_interval_ms", request.min_interval_ms, 0, MAX_WATCH_INTERVAL_MS)
+        if self._feed.watchers >= self._limits.watchers:
+            raise RequestRefused(
+                Refusal.QUEUE_FULL, f"{self._feed.watchers} clients watch already; this coordinator serves no more."
+            )
+        async with aclosing(self._feed.subscribe(min_interval_ms=interval_ms)) as updates:
+            async for update in updates:
+                await self._write(context, update)
+        raise RequestRefused(Refusal.NOT_LEADER, "This coordinator is shutting down.")
+
+    async def _write(self, context: Any, update: zpb.WatchFloorResponse) -> None:
+        try:
+            async with asyncio.timeout(self._limits.write_stall_ms / 1_000):
+                await context.write(update)
+        except TimeoutError:
+            self.tally.slow_readers += 1
+            why = f"The watch ended because a write waited {self._limits.write_stall_ms} ms for the client to read."
+            raise RequestRefused(Refusal.SLOW_READER, why) from None
