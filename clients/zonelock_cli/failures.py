@@ -97,3 +97,15 @@ def floor_failure(error: Any, remedy: str) -> Failure:
         reason="INVALID_FLOOR",
         problems=[str(p) for p in error.problems],
     )
+
+
+def config_failure(error: Any) -> Failure:
+    """A configuration that cannot be used (`coordinator.config.ConfigError`)."""
+    count = len(error.problems)
+    return Failure(
+        ExitCode.INVALID,
+        f"{error.source}: {count} problem{'' if count == 1 else 's'}",
+        "Mend the fields named above; `zonelock config show` prints a valid configuration with every default.",
+        reason="INVALID_CONFIG",
+        problems=list(error.problems),
+    )

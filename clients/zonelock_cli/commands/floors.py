@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,39 +83,85 @@ def show(as_yaml: bool, server: str, wait_s: float, view: View) -> None:
         view.table(["AREA", "ZONES"], [[escape(a["name"]), escape(", ".join(a["zones"]))] for a in said["areas"]])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """How to read a foreign format; None and False mean "as the importer thinks best"."""
+
+    form: str | None
+    aisles: bool
+    largest_only: bool
+    layout: str | None
+    unit_mm: int | None
+    two_way: bool
+    site: str | None
+    cell_mm: int | None
+
+    def misplaced(self, form: str) -> list[str]:
+        """The options that were given but mean nothing to this format."""
+        of_maps = {"--aisles": self.aisles, "--largest-only": self.largest_only}
+        of_lif = {"--layout": self.layout is not None, "--unit-mm": self.unit_mm is not None, "--two-way": self.two_way}
+        return [name for name, given in (of_lif if form == "map" else of_maps).items() if given]
+
+    def arguments(self, form: str) -> dict[str, Any]:
+        common = {"site": self.site, "cell_mm": self.cell_mm}
+        if form == "map":
+            own: dict[str, Any] = {"aisles": self.aisles, "largest_only": self.largest_only}
+        else:
+            own = {"layout_id": self.layout, "unit_mm": self.unit_mm, "one_way": not self.two_way}
+        return {name: value for name, value in {**common, **own}.items() if value is not None}
+
+
 @floor.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--format", "form", type=click.Choice(FORMATS), help="map: Moving AI; lif: VDMA LIF. Told from the file when left out.")
-@click.option("--aisles", is_flag=True, help="For a map: merge one-wide runs between junctions into zones.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), help="map: Moving AI; lif: VDMA LIF. Told from the file when left out."
+)
+@click.option("--aisles", is_flag=True, help="Map: merge one-wide runs between junctions into zones.")
+@click.option("--largest-only", is_flag=True, help="Map: block open cells that the largest connected part cannot reach.")
+@click.option("--layout", metavar="ID", help="LIF: this layout rather than the first.")
+@click.option("--unit-mm", type=click.IntRange(min=1), help="LIF: length of one unit of the file; 1000 when left out.")
+@click.option("--two-way", is_flag=True, help="LIF: every edge may be driven both ways.")
+@click.option("--site", metavar="NAME", help="The floor's site.")
+@click.option("--cell-mm", type=click.IntRange(min=1), help="Side of a cell in millimetres.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here; standard output when left out.")
 @click.option("--force", is_flag=True, help="Replace the file named by --out.")
 @output_option
-def import_(file: Path, form: str | None, aisles: bool, out: Path | None, force: bool, view: View) -> None:
-    """Make a floor file (YAML) from a Moving AI .map or a VDMA LIF layout."""
+def import_(file: Path, out: Path | None, force: bool, view: View, **wishes: Any) -> None:
+    """Make a floor file (YAML) from a Moving AI .map or a VDMA LIF layout; FILE may be - for standard input."""
     from coordinator.floor import FloorError
 
     if out is not None and out.exists() and not force:
         raise Failure(ExitCode.FAILURE, f"{out} exists", "Name another file with --out, or add --force to replace it.")
     try:
-        text = read_input(file)
-        form = form or detect(file, text)
-        if aisles and form != "map":
-            raise click.UsageError(f"--aisles is for maps, and {file} is read as {form}; leave it out or give --format map")
-        with progress(f"importing {file}"):
-            made = convert(text, str(file), form, aisles=aisles)
-            produced = made.to_yaml()
+        form, made = convert(file, Wishes(**wishes))
+        produced = made.to_yaml()
     except FloorError as error:
-        raise floor_failure(error, "Mend the file, or give --format if it was taken for the wrong one; nothing was written.") from error
+        raise floor_failure(
+            error, "Mend the file, or give --format if it was taken for the wrong one; nothing was written."
+        ) from error
     if out is None:
         click.echo(produced, nl=False)
         return
     write_whole(out, produced)
-    summary = {"out": str(out), "format": form, **outline(made)}
     if view.json:
-        view.document(summary)
+        view.document({"out": str(out), "format": form, **outline(made)})
         return
     view.say(f"wrote {out}: {made.width} x {made.height} cells, {len(made.zones)} zones")
     view.say(f"try next: zonelock check {out}")
+
+
+def convert(file: Path, wishes: Wishes) -> tuple[str, Floor]:
+    """Reads and converts; raises FloorError, or UsageError for an option of the other format."""
+    from coordinator.floor.importers import from_lif, from_moving_ai
+
+    text = read_input(file)
+    form = wishes.form or detect(file, text)
+    misplaced = wishes.misplaced(form)
+    if misplaced:
+        raise click.UsageError(f"{', '.join(misplaced)} means nothing for {file}, which is read as {form}; leave it out")
+    importer: Callable[..., Floor] = from_moving_ai if form == "map" else from_lif
+    with progress(f"importing {file}"):
+        return form, importer(text, source="standard input" if str(file) == "-" else str(file), **wishes.arguments(form))
 
 
 @floor.command()
@@ -171,7 +219,7 @@ def outline(made: Floor) -> dict[str, Any]:
         "height": made.height,
         "cell_mm": made.cell_mm,
         "zones": len(made.zones),
-        "stop_groups": sorted({z.stop_group for z in made.zones.values()}),
+        "stop_groups": list(made.stop_groups),
         "agent_kinds": sorted(made.agent_kinds),
     }
 
@@ -230,7 +278,8 @@ def _show_report(view: View, file: Path, loaded: Floor, report: Report) -> None:
     view.block(
         [
             ("floor", f"{escape(str(file))} is valid: {loaded.width} x {loaded.height} cells of {loaded.cell_mm} mm"),
-            ("zones", f"{len(loaded.zones)} in {len({z.stop_group for z in loaded.zones.values()})} stop groups"),
+            ("zones", str(len(loaded.zones))),
+            ("groups", escape(", ".join(loaded.stop_groups))),
             ("hash", loaded.hash),
         ]
     )
@@ -308,15 +357,6 @@ def detect(file: Path, text: str) -> str:
         "Give --format map or --format lif if it is one of them all the same.",
         reason="UNKNOWN_FORMAT",
     )
-
-
-def convert(text: str, source: str, form: str, *, aisles: bool) -> Floor:
-    """Raises FloorError."""
-    from coordinator.floor.importers import from_lif, from_moving_ai
-
-    if form == "map":
-        return from_moving_ai(text, aisles=aisles, source=source)
-    return from_lif(text, source=source)
 
 
 def write_whole(out: Path, text: str) -> None:

@@ -191,11 +191,22 @@ def collided(report: Report) -> bool:
 @click.option("--listen", metavar="HOST:PORT", callback=_address, help="gRPC address; port 0 takes a free one.")
 @click.option("--web", metavar="HOST:PORT|off", callback=_address, help="Address of the floor map, or off.")
 @click.option("--assume-empty", is_flag=True, default=None, help="At the very first start take every zone as empty. For demos only.")
+@click.option(
+    "--store-wait-s",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="Wait this long for a first etcd member to answer at start.",
+)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True, help="On stderr."
+)
 @output_option
 def serve(view: View, **given: Any) -> None:
     """Run a coordinator until SIGTERM or Ctrl-C.
 
     Says once where it listens; with -o json as one line {"event": "ready", "grpc": ..., "web": ...} on standard output.
+    Times and invariants are set in the config file (`zonelock config show`).
     """
     import asyncio
 

@@ -1,0 +1,185 @@
+"""`zonelock serve`: a coordinator in this process, from its options to its last breath.
+
+Rules owned here: everything that can be checked is checked before anything listens; "ready" is said exactly once, when agents
+can dial; whatever ends the coordinator ends the command with a code and a remedy. Imports the coordinator only when it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zonelock_cli.commands.configs import load_config
+from zonelock_cli.exits import ExitCode
+from zonelock_cli.failures import Failure, config_failure, floor_failure
+from zonelock_cli.options import parse_address
+from zonelock_cli.output import View, progress
+
+if TYPE_CHECKING:
+    from coordinator.app import Coordinator
+    from coordinator.config import CoordinatorConfig
+
+BUNDLED_FLOOR = "machining"
+LEAD_WAIT_S = 5.0
+"""How long "ready" waits for leadership. A standby says that it is ready, and that it does not lead."""
+
+PROBE_S = 0.5
+PROBE_EVERY_S = 0.2
+
+ENDINGS: dict[str, tuple[ExitCode, str]] = {
+    "ListenError": (ExitCode.UNAVAILABLE, "End what listens there, or take another address with --listen or --web."),
+    "LedgerCorrupt": (ExitCode.FAILURE, "Restore the store from a copy; the coordinator's log names the records."),
+    "RecordConflict": (ExitCode.FAILURE, "Find out who else writes under this prefix before starting again."),
+    "Halted": (ExitCode.FAILURE, "Find out who else writes to this ledger before starting again."),
+    "FloorChanged": (ExitCode.FAILURE, "Start with the floor that the ledger was made with, or with a new store."),
+    "InvariantViolation": (ExitCode.FAILURE, "Report it with the coordinator's log; the ledger is as it was."),
+    "StoreError": (ExitCode.UNAVAILABLE, "Check --store: is the path writable, are the etcd members up?"),
+}
+"""Errors that end a coordinator, by the names of their classes: the parts that define them are not the command line's to import."""
+
+
+async def serve_until_stopped(view: View, given: dict[str, Any]) -> None:
+    """Runs until SIGTERM or SIGINT. Raises Failure."""
+    config = configured(given)
+    await etcd_answers(config.store, float(given["store_wait_s"]))
+    logging.basicConfig(
+        level=given["log_level"].upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    from coordinator.app import serve
+    from coordinator.floor import FloorError
+
+    announcing: list[asyncio.Task[None]] = []
+    try:
+        await serve(config, lambda c: announcing.append(asyncio.create_task(announce(view, c))))
+    except FloorError as error:
+        raise floor_failure(error, "Mend the floor; `zonelock check` prints all of this too.") from error
+    except Exception as error:
+        failure = ending(error)
+        if failure is None:
+            raise
+        raise failure from error
+    finally:
+        for task in announcing:
+            task.cancel()
+        await asyncio.gather(*announcing, return_exceptions=True)
+
+
+def configured(given: dict[str, Any]) -> CoordinatorConfig:
+    """The config file with the options on top; the bundled floor when neither names one."""
+    from coordinator.config import ConfigError, make
+
+    values = {k: given[k] for k in ("floor", "store", "listen", "web", "assume_empty") if given.get(k) is not None}
+    if values.get("web") == "off":
+        values["web"] = ""
+    file: Path | None = given["config_file"]
+    if file is not None:
+        return load_config(file, values)
+    if "floor" not in values:
+        from coordinator.floor.examples import bundled
+
+        values["floor"] = bundled(BUNDLED_FLOOR)
+    try:
+        return make(values)
+    except ConfigError as error:
+        raise config_failure(error) from error
+
+
+async def announce(view: View, coordinator: Coordinator) -> None:
+    """Says once that the coordinator serves, and whether it leads."""
+    with contextlib.suppress(Exception):
+        # Whatever ends the runtime ends `serve` too, which reports it.
+        await asyncio.wait_for(coordinator.leading(), LEAD_WAIT_S)
+    runtime = coordinator.runtime
+    if view.json:
+        view.document(
+            {
+                "event": "ready",
+                "grpc": coordinator.target,
+                "web": coordinator.web_url,
+                "leading": runtime.leading,
+                "store": coordinator.config.store,
+                "floor": str(coordinator.config.floor),
+                "floor_hash": coordinator.floor.hash,
+            }
+        )
+        return
+    from rich.markup import escape
+
+    role = "leading" if runtime.leading else "[yellow]standing by: another coordinator leads, or the store has no quorum[/yellow]"
+    view.block(
+        [
+            ("gRPC", coordinator.target),
+            ("floor map", coordinator.web_url or "off"),
+            ("store", escape(coordinator.config.store)),
+            ("floor", f"{escape(str(coordinator.config.floor))}, {len(coordinator.floor.zones)} zones"),
+            ("role", role),
+        ]
+    )
+    view.say(f"\ntry next: zonelock status --server {coordinator.target}      (Ctrl-C ends the coordinator)")
+
+
+async def etcd_answers(store: str, wait_s: float) -> None:
+    """For an etcd store: waits until one member accepts a connection; Failure naming every member after `wait_s`.
+
+    A coordinator that lost its etcd waits for it and keeps stopping what must stop. One that is being started with the wrong
+    address should say so.
+    """
+    kind, _, rest = store.partition(":")
+    if kind != "etcd":
+        return
+    members = [member.removeprefix("http://") for member in rest.split(",")]
+    give_up = time.monotonic() + wait_s
+    with progress(f"waiting for etcd at {', '.join(members)}"):
+        while True:
+            silent = [answer for answer in await asyncio.gather(*(probe(m) for m in members)) if answer]
+            if len(silent) < len(members):
+                return
+            if time.monotonic() >= give_up:
+                raise Failure(
+                    ExitCode.UNAVAILABLE,
+                    f"no etcd member answers within {wait_s:g} s",
+                    "Start etcd, name other members with --store etcd:HOST:PORT,..., or wait longer with --store-wait-s.",
+                    reason="STORE_UNAVAILABLE",
+                    problems=silent,
+                )
+            await asyncio.sleep(PROBE_EVERY_S)
+
+
+async def probe(member: str) -> str:
+    """Why this member does not take a connection; empty when it does."""
+    import click
+
+    try:
+        host, port = parse_address(member, what="etcd member")
+    except click.BadParameter as error:
+        raise Failure(
+            ExitCode.USAGE, error.message, "Write --store etcd:HOST:PORT,HOST:PORT,... with every member's client address."
+        ) from None
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), PROBE_S)
+    except TimeoutError:
+        return f"{member}: no answer within {PROBE_S:g} s"
+    except OSError as error:
+        return f"{member}: {(error.strerror or str(error)).lower()}"
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return ""
+
+
+def ending(error: Exception) -> Failure | None:
+    """What ended the coordinator, for people; None for what nobody foresaw."""
+    for kind in type(error).__mro__:
+        if kind.__name__ in ENDINGS and kind.__module__.startswith("coordinator."):
+            code, remedy = ENDINGS[kind.__name__]
+            return Failure(code, str(error) or kind.__name__, remedy, reason=_reason(kind.__name__))
+    return None
+
+
+def _reason(name: str) -> str:
+    return "STORE_UNAVAILABLE" if name == "StoreError" else ""
