@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_OPERATIONS = 128
-"""etcd's default limit of operations in one transaction; the embedded store keeps it too."""
+MAX_OPERATIONS = 127
+"""Writes of one commit, in every store. etcd allows 128 compares in a transaction, and one is the fence's."""
 
 MAX_COMMIT_BYTES = 1_000_000
 """Keys and values of one commit: etcd's default request limit of 1.5 MiB less what the compares need."""

@@ -16,12 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from coordinator.store.port import CommitUncertain, Fenced, Loaded, StoreError, StoreUnavailable, check_size
+from coordinator.store.retry import Pause
 from coordinator.store.sqlite_file import MEMORY, LedgerFile
 
 log = logging.getLogger(__name__)
-
-RETRY_FIRST_S = 0.2
-RETRY_MAX_S = 5.0
 
 _T = TypeVar("_T")
 
@@ -78,7 +76,7 @@ class SqliteStore:
 
     async def refence(self) -> int:
         self._require_lead()
-        wait_s = RETRY_FIRST_S
+        pause = Pause()
         while True:
             try:
                 self._epoch = await self._call(self._file.refence)
@@ -86,9 +84,9 @@ class SqliteStore:
             except StoreUnavailable as error:
                 if self._closed:
                     raise
-                log.warning("cannot rewrite the fence, trying again in %.1f s: %s", wait_s, error)
-            await asyncio.sleep(wait_s)
-            wait_s = min(2 * wait_s, RETRY_MAX_S)
+                if pause.remind():
+                    log.warning("cannot rewrite the fence, trying on; nothing is granted meanwhile: %s", error)
+            await pause.wait()
         self._uncertain = False
         self._loaded = False
         return self._epoch

@@ -1,0 +1,414 @@
+"""The clustered store: the ledger in etcd, fenced by a leader key.
+
+The leader key hangs on an etcd lease; the fence E is its mod_revision. Owns these rules. Every transaction compares
+`mod_revision(leader) = E` and the mod_revision of each record it writes. Nothing but takeover and `refence` rewrites
+the leader key, each in one transaction that compares what it saw. Decisions read inside fenced *write* transactions,
+which go through Raft (a linearizable read can be stale: etcd #20418). The lease is renewed only behind a commit, so
+that a coordinator whose loop hangs loses it. Never imports the core.
+
+Keys: `<prefix>leader` (JSON, on the lease), `<prefix>tick`, `<prefix>ledger/<record key>`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import socket
+import time
+import uuid
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+
+from coordinator.store import etcd_txn
+from coordinator.store.etcd_client import (
+    DEADLINE_S,
+    PRODUCTION_FLOORS,
+    EndpointStatus,
+    EtcdClient,
+    Refused,
+    fit_for_production,
+)
+from coordinator.store.etcdpb import kv_pb2, rpc_pb2
+from coordinator.store.port import (
+    CommitUncertain,
+    Fenced,
+    Loaded,
+    RecordConflict,
+    StoreError,
+    StoreUnavailable,
+    check_size,
+)
+from coordinator.store.retry import Pause
+
+log = logging.getLogger(__name__)
+
+LEASE_MS = 2_000
+MIN_LEASE_MS = 1_000
+MAX_LEASE_MS = 60_000
+PAGE_KEYS = 2_000
+LOAD_ATTEMPTS = 3
+COMPACT_EVERY = 20_000
+"""Revisions between compactions. Idle ticks alone make 10 a second, and history counts against etcd's quota."""
+KEEP_REVISIONS = 1_000
+STANDBY_POLL_S = 1.0
+CLOCK_MARGIN_PERMILLE = 10
+"""How much faster than ours the clock of an etcd member may run."""
+_PREFIX = re.compile(r"[A-Za-z0-9/_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdStatus:
+    """What an operator wants to see first. `leader` is the leading coordinator's name, empty when nobody leads."""
+
+    leader: str
+    epoch: int
+    endpoints: tuple[EndpointStatus, ...]
+
+
+class EtcdStore:
+    """Implements `port.Store` over an etcd cluster. Several may share one prefix: one leads, the others stand by."""
+
+    def __init__(
+        self,
+        endpoints: str | Sequence[str],
+        *,
+        prefix: str = "zonelock/",
+        name: str = "",
+        lease_ms: int = LEASE_MS,
+        deadline_s: float = DEADLINE_S,
+        compact_every: int = COMPACT_EVERY,
+    ) -> None:
+        """`name` is for people; `compact_every` is in revisions, 0 leaves compaction to etcd.
+
+        Raises EndpointError (a StoreUnavailable and ValueError), ValueError.
+        """
+        if not _PREFIX.fullmatch(prefix):
+            raise ValueError(f"etcd prefix {prefix!r} must have 1 to 64 letters, digits, '/', '_', '.', '-'")
+        if not MIN_LEASE_MS <= lease_ms <= MAX_LEASE_MS:
+            raise ValueError(f"lease_ms is {lease_ms}, and must be {MIN_LEASE_MS} to {MAX_LEASE_MS}")
+        self._client = EtcdClient(endpoints, deadline_s=deadline_s)
+        prefix = prefix if prefix.endswith("/") else prefix + "/"
+        self._leader_key = f"{prefix}leader".encode()
+        self._tick_key = f"{prefix}tick".encode()
+        self._ledger = f"{prefix}ledger/".encode()
+        self._leader_value = _describe_self(name)
+        self._asked_ms = lease_ms
+        self._compact_every = compact_every
+
+        self._epoch = 0
+        self._mods: dict[str, int] | None = None
+        """mod_revision of every record, as loaded and as committed since; None until `load`."""
+        self._uncertain = False
+        self._closed = False
+        self._ticks = 0
+        self._compacted = 0
+        self._lease = 0
+        self._granted_ms = lease_ms
+        self._renewed_ms = 0
+        self._committed_ms = 0
+        self._renewal: asyncio.Task[None] | None = None
+        self._compaction: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"etcd:{','.join(self._client.endpoints)}"
+
+    @property
+    def lease_ms(self) -> int:
+        """For how long after the beginning of the last commit nobody else can lead by the lease's expiry.
+
+        Measured, not configured: what was left of the lease when that commit was sent, less the clock margin.
+        """
+        left = self._granted_ms * (1000 - CLOCK_MARGIN_PERMILLE) // 1000
+        return max(1, left - max(0, self._committed_ms - self._renewed_ms))
+
+    async def lead(self) -> int:
+        self._require_open()
+        self._epoch = 0
+        standing_by = ""
+        pause = Pause()
+        await self._greet()
+        while True:
+            try:
+                leader, revision = await self._client.read_key(self._leader_key)
+                if leader is None:
+                    if epoch := await self._take_over():
+                        return epoch
+                    continue
+                if leader.value == self._leader_value:
+                    return await self._resume(leader)
+                if standing_by != (standing_by := _name_in(leader)):
+                    log.info("standing by: %s leads (%s)", standing_by, self.name)
+                await self._client.wait_deleted(self._leader_key, revision + 1, STANDBY_POLL_S)
+                pause = Pause()
+            except (StoreUnavailable, CommitUncertain, Fenced) as error:
+                self._require_open()
+                if pause.remind():
+                    log.warning("cannot lead yet, trying on: %s. Start etcd, or correct the endpoints.", error)
+                await pause.wait()
+
+    async def load(self) -> Loaded:
+        self._require_lead()
+        if self._uncertain:
+            raise CommitUncertain("an earlier commit's outcome is not known: refence first")
+        for _ in range(LOAD_ATTEMPTS):
+            try:
+                kvs, revision = await self._read_ledger()
+                break
+            except Refused as error:
+                if "compacted" not in str(error):
+                    raise
+                log.info("reading the ledger again from its start: %s", error)
+        else:
+            raise StoreUnavailable(f"{self.name}: the ledger's history is compacted away faster than it can be read")
+        start = len(self._ledger)
+        keys = [kv.key[start:].decode(errors="backslashreplace") for kv in kvs]
+        self._mods = {key: kv.mod_revision for key, kv in zip(keys, kvs, strict=True)}
+        self._compacted = self._compacted or revision
+        records = {key: kv.value for key, kv in zip(keys, kvs, strict=True)}
+        return Loaded(records=records, revision=revision, epoch=self._epoch)
+
+    async def commit(self, writes: Mapping[str, bytes | None]) -> int:
+        check_size(writes)
+        self._require_lead()
+        if self._uncertain:
+            raise CommitUncertain("an earlier commit's outcome is not known: refence and load first")
+        if self._mods is None and writes:
+            raise StoreError("commit before load: a leader reads the ledger before it writes")
+        sent_ms = _now_ms()
+        try:
+            # A tick does no harm late or twice; anything else is sent once.
+            reply = await self._client.txn(self._transaction(writes), repeatable=not writes)
+        except (CommitUncertain, asyncio.CancelledError):
+            self._uncertain = bool(writes)
+            raise
+        if not reply.succeeded:
+            raise await self._why_not(reply, writes)
+        revision = reply.header.revision
+        self._note(writes, revision)
+        self._committed_ms = sent_ms
+        self._renew_behind(sent_ms)
+        self._compact_behind(revision)
+        return revision
+
+    async def refence(self) -> int:
+        self._require_lead()
+        self._uncertain = True
+        request = rpc_pb2.TxnRequest(
+            compare=[etcd_txn.unchanged(self._leader_key, self._epoch)],
+            success=[etcd_txn.put(self._leader_key, self._leader_value, self._lease)],
+            failure=[etcd_txn.get(self._leader_key)],
+        )
+        pause = Pause()
+        reply = None
+        while reply is None:
+            try:
+                # Whichever attempt applies, every other one then compares a revision that is gone for ever.
+                reply = await self._client.txn(request, repeatable=True)
+            except StoreUnavailable as error:
+                self._require_open()
+                if pause.remind():
+                    log.warning("cannot rewrite the fence, trying on; nothing is granted meanwhile: %s", error)
+                await pause.wait()
+        if reply.succeeded:
+            self._epoch = reply.header.revision
+        else:
+            leader = etcd_txn.first_kv(reply)
+            if leader is None or leader.value != self._leader_value:
+                raise self._lost_to(leader)
+            self._epoch = leader.mod_revision
+        self._uncertain = False
+        self._mods = None
+        return self._epoch
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        behind = [task for task in (self._renewal, self._compaction) if task is not None]
+        for task in behind:
+            task.cancel()
+        await asyncio.gather(*behind, return_exceptions=True)
+        if self._epoch:
+            try:
+                # Deletes the leader key if, and only if, it still hangs on this lease.
+                await self._client.revoke_lease(self._lease)
+            except StoreUnavailable as error:
+                log.info("could not resign, the lease will expire by itself: %s", error)
+        await self._client.close()
+
+    async def status(self) -> EtcdStatus:
+        """Who leads, and which members answer. Members that are down are part of the answer."""
+        endpoints = tuple(await self._client.statuses())
+        try:
+            leader, _ = await self._client.read_key(self._leader_key)
+        except StoreUnavailable:
+            leader = None
+        if leader is None:
+            return EtcdStatus("", 0, endpoints)
+        return EtcdStatus(_name_in(leader), leader.mod_revision, endpoints)
+
+    async def _take_over(self) -> int:
+        """Puts the leader key if it is absent: the new fence, or 0 when another key was first."""
+        asked_ms = _now_ms()
+        lease, ttl_s = await self._client.grant_lease(-(-self._asked_ms // 1000))
+        request = rpc_pb2.TxnRequest(
+            compare=[etcd_txn.unchanged(self._leader_key, 0)],
+            success=[etcd_txn.put(self._leader_key, self._leader_value, lease)],
+        )
+        reply = await self._client.txn(request, repeatable=False)
+        if not reply.succeeded:
+            return 0
+        self._granted_ms = ttl_s * 1000
+        if self._granted_ms > self._asked_ms:
+            log.info("etcd gave a lease of %d ms; %d were asked for", self._granted_ms, self._asked_ms)
+        self._renewed_ms = self._committed_ms = asked_ms
+        self._lease = lease
+        self._epoch = reply.header.revision
+        self._uncertain = False
+        self._mods = None
+        return self._epoch
+
+    async def _resume(self, leader: kv_pb2.KeyValue) -> int:
+        """Leads by a key that an earlier attempt of ours left, under which delayed transactions may be on their way."""
+        self._epoch, self._lease = leader.mod_revision, leader.lease
+        self._renewed_ms = 0
+        return await self.refence()
+
+    async def _greet(self) -> None:
+        """Says who does not answer, and whose version is below the production floor."""
+        old: dict[str, list[str]] = {}
+        for member in await self._client.statuses():
+            if not member.reachable:
+                log.warning("etcd at %s does not answer: %s", member.endpoint, member.problem)
+            elif not fit_for_production(member.version):
+                old.setdefault(member.version, []).append(member.endpoint)
+        floor = " / ".join(".".join(map(str, release)) for release in PRODUCTION_FLOORS)
+        for version, endpoints in sorted(old.items()):
+            log.warning("etcd %s at %s works, but the production floor is %s", version, ", ".join(endpoints), floor)
+
+    async def _read_ledger(self) -> tuple[list[kv_pb2.KeyValue], int]:
+        """All pages as of the first one's revision, each inside the fence."""
+        kvs: list[kv_pb2.KeyValue] = []
+        first, end, revision = self._ledger, etcd_txn.end_of(self._ledger), 0
+        while True:
+            page = etcd_txn.get_page(first, end, limit=PAGE_KEYS, revision=revision)
+            reply = await self._client.txn(self._fenced_txn(page), repeatable=True)
+            if not reply.succeeded:
+                raise self._lost_to(etcd_txn.first_kv(reply))
+            revision = revision or reply.header.revision
+            kvs.extend(etcd_txn.all_kvs(reply))
+            if not etcd_txn.more_pages(reply):
+                return kvs, revision
+            first = kvs[-1].key + b"\0"
+
+    def _fenced_txn(self, *operations: rpc_pb2.RequestOp) -> rpc_pb2.TxnRequest:
+        """A tick with something behind it. The tick makes a read go through Raft."""
+        self._ticks += 1
+        return rpc_pb2.TxnRequest(
+            compare=[etcd_txn.unchanged(self._leader_key, self._epoch)],
+            success=[etcd_txn.put(self._tick_key, f"{self._epoch} {self._ticks}".encode()), *operations],
+            failure=[etcd_txn.get(self._leader_key)],
+        )
+
+    def _transaction(self, writes: Mapping[str, bytes | None]) -> rpc_pb2.TxnRequest:
+        if not writes or self._mods is None:
+            return self._fenced_txn()
+        compare = [etcd_txn.unchanged(self._leader_key, self._epoch)]
+        success = []
+        for key, value in writes.items():
+            path = self._ledger + key.encode()
+            compare.append(etcd_txn.unchanged(path, self._mods.get(key, 0)))
+            success.append(etcd_txn.delete(path) if value is None else etcd_txn.put(path, value))
+        return rpc_pb2.TxnRequest(compare=compare, success=success, failure=[etcd_txn.get(self._leader_key)])
+
+    def _note(self, writes: Mapping[str, bytes | None], revision: int) -> None:
+        if self._mods is None:
+            return
+        for key, value in writes.items():
+            if value is None:
+                self._mods.pop(key, None)
+            else:
+                self._mods[key] = revision
+
+    async def _why_not(self, reply: rpc_pb2.TxnResponse, writes: Mapping[str, bytes | None]) -> StoreError:
+        """A compare failed: the fence's, or a record's."""
+        leader = etcd_txn.first_kv(reply)
+        if leader is None or leader.mod_revision != self._epoch:
+            return self._lost_to(leader)
+        changed = "one of " + ", ".join(sorted(writes))
+        mods = self._mods or {}
+        try:
+            found = await self._client.txn(
+                self._fenced_txn(*(etcd_txn.get(self._ledger + key.encode()) for key in writes)), repeatable=True
+            )
+            now = {kv.key[len(self._ledger) :].decode(): kv.mod_revision for kv in etcd_txn.all_kvs(found)}
+            changed = ", ".join(key for key in sorted(writes) if now.get(key, 0) != mods.get(key, 0)) or changed
+        except StoreUnavailable as error:
+            log.info("could not see which record changed: %s", error)
+        return RecordConflict(
+            f"another program wrote {changed} under {self._ledger.decode()} in {self.name}: find out which and what it"
+            " changed, then start again"
+        )
+
+    def _lost_to(self, leader: kv_pb2.KeyValue | None) -> Fenced:
+        lost, self._epoch = self._epoch, 0
+        if leader is None:
+            return Fenced(f"this coordinator's lease expired (its fence was {lost}); nobody leads")
+        return Fenced(f"{_name_in(leader)} leads now (fence {leader.mod_revision}, ours was {lost})")
+
+    def _renew_behind(self, committed_ms: int) -> None:
+        """At most every quarter of the lease, in the background, and only after a commit (no zombie leader)."""
+        due = committed_ms - self._renewed_ms >= self._granted_ms // 4
+        if due and (self._renewal is None or self._renewal.done()):
+            self._renewal = asyncio.create_task(_quietly("renew the lease", self._renew(self._lease)))
+
+    async def _renew(self, lease: int) -> None:
+        sent_ms = _now_ms()
+        ttl_s = await self._client.keep_alive(lease)
+        if ttl_s > 0 and lease == self._lease:
+            self._granted_ms, self._renewed_ms = ttl_s * 1000, sent_ms
+
+    def _compact_behind(self, revision: int) -> None:
+        self._compacted = self._compacted or revision
+        due = self._compact_every and revision - self._compacted >= self._compact_every
+        if due and (self._compaction is None or self._compaction.done()):
+            self._compacted = revision
+            compaction = self._client.compact(max(1, revision - KEEP_REVISIONS))
+            self._compaction = asyncio.create_task(_quietly("compact etcd", compaction))
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"{self.name} is closed")
+
+    def _require_lead(self) -> None:
+        self._require_open()
+        if not self._epoch:
+            raise Fenced(f"this process does not lead {self.name}: call lead first")
+
+
+async def _quietly(what: str, work: Coroutine[object, object, None]) -> None:
+    try:
+        await work
+    except StoreUnavailable as error:
+        log.info("could not %s: %s", what, error)
+
+
+def _describe_self(name: str) -> bytes:
+    host, pid = socket.gethostname(), os.getpid()
+    return json.dumps({"name": name or f"{host}:{pid}", "host": host, "pid": pid, "id": uuid.uuid4().hex}).encode()
+
+
+def _name_in(leader: kv_pb2.KeyValue) -> str:
+    try:
+        return str(json.loads(leader.value)["name"])
+    except (ValueError, KeyError, TypeError):
+        return f"an unknown leader ({leader.value[:64]!r})"
+
+
+def _now_ms() -> int:
+    """Runs through suspend: a lease expires while we sleep."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

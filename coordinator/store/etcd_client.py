@@ -1,0 +1,296 @@
+"""A thin asyncio client for the part of etcd's v3 API that the store needs, over several members.
+
+Owns the rule that a write is sent to a second member only when the first provably did not execute it; otherwise the
+caller gets CommitUncertain and has to find out. Reads, and writes whose repetition changes nothing, go round the
+members. One channel per member and our own rotation: gRPC's balancers retry where we must not. Knows nothing of leaders
+and ledgers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import grpc
+from grpc.aio import AioRpcError
+
+from coordinator.store.etcd_faults import Fault, explain, judge
+from coordinator.store.etcdpb import kv_pb2, rpc_pb2, rpc_pb2_grpc
+from coordinator.store.port import CommitUncertain, StoreUnavailable
+
+DEADLINE_S = 0.6
+CONNECT_POLL_S = 0.005
+MAX_ENDPOINTS = 32
+
+_HAS_LEADER = (("hasleader", "true"),)
+"""Makes a member that sees no leader refuse at once, unexecuted, instead of holding the call until it times out."""
+
+_CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.service_config_disable_resolution", 1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # etcd closes connections that ping more often than every 5 s, or without a call.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+)
+_ENDPOINT = re.compile(r"(?:http://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})/?")
+
+_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
+
+PRODUCTION_FLOORS = ((3, 5, 28), (3, 6, 9))
+"""The first release of each line of etcd without the data-loss and stale-read bugs that concern a coordinator."""
+
+_T = TypeVar("_T")
+
+
+class Refused(StoreUnavailable):
+    """The cluster said no without executing the call, and every member would."""
+
+
+class EndpointError(StoreUnavailable, ValueError):
+    """An endpoint is misspelt."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointStatus:
+    """One member as it answered, or did not."""
+
+    endpoint: str
+    reachable: bool
+    version: str = ""
+    member_id: int = 0
+    leader_id: int = 0
+    db_bytes: int = 0
+    problem: str = ""
+
+    @property
+    def leads(self) -> bool:
+        return self.reachable and self.member_id == self.leader_id
+
+
+def parse_endpoints(text: str | Sequence[str]) -> tuple[str, ...]:
+    """`host:port,host:port` (a leading http:// is allowed) to (`host:port`, ...). Raises EndpointError."""
+    parts = [part.strip() for part in (text.split(",") if isinstance(text, str) else text)]
+    if not any(parts):
+        raise EndpointError("no etcd endpoint given: write host:port,host:port,..., e.g. 127.0.0.1:2379")
+    endpoints = []
+    for part in parts:
+        if part.startswith("https://"):
+            raise EndpointError(f"etcd endpoint {part!r}: TLS is not available yet: use http:// or plain host:port")
+        match = _ENDPOINT.fullmatch(part)
+        if match is None or not 0 < int(match["port"]) < 65536:
+            raise EndpointError(f"etcd endpoint {part!r} is not host:port: write e.g. 127.0.0.1:2379")
+        endpoint = f"{match['host']}:{match['port']}"
+        if endpoint in endpoints:
+            raise EndpointError(f"etcd endpoint {endpoint} is given twice: name each member once")
+        endpoints.append(endpoint)
+    if len(endpoints) > MAX_ENDPOINTS:
+        raise EndpointError(
+            f"{len(endpoints)} etcd endpoints are given, at most {MAX_ENDPOINTS} make sense: name members"
+        )
+    return tuple(endpoints)
+
+
+def fit_for_production(version: str) -> bool:
+    """Whether an etcd release is at or above the floor of its line. A later line is; an older or unknown one is not."""
+    match = _VERSION.match(version)
+    if match is None:
+        return False
+    release = (int(match[1]), int(match[2]), int(match[3]))
+    same_line = [floor for floor in PRODUCTION_FLOORS if floor[:2] == release[:2]]
+    return release >= (same_line[0] if same_line else PRODUCTION_FLOORS[-1])
+
+
+class _Member:
+    """One endpoint's channel and stubs, made inside the loop that uses them."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+        self.channel = grpc.aio.insecure_channel(f"dns:///{endpoint}", options=_CHANNEL_OPTIONS)
+        self.kv = rpc_pb2_grpc.KVStub(self.channel)
+        self.lease = rpc_pb2_grpc.LeaseStub(self.channel)
+        self.watch = rpc_pb2_grpc.WatchStub(self.channel)
+        self.maintenance = rpc_pb2_grpc.MaintenanceStub(self.channel)
+
+    def ready(self) -> bool:
+        """Connected now. Asks the channel to connect when it is not."""
+        return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
+
+
+class EtcdClient:
+    """Calls go to the member that worked last; a failure moves on to the next."""
+
+    def __init__(self, endpoints: str | Sequence[str], *, deadline_s: float = DEADLINE_S) -> None:
+        self.endpoints = parse_endpoints(endpoints)
+        self._deadline_s = deadline_s
+        self._members: list[_Member] = []
+        self._current = 0
+
+    async def txn(self, request: rpc_pb2.TxnRequest, *, repeatable: bool) -> rpc_pb2.TxnResponse:
+        """Runs a transaction. `repeatable` says that running it twice, or late, does no harm.
+
+        Raises StoreUnavailable (not executed, or repeatable and nobody answered); unless repeatable, CommitUncertain.
+        """
+        return await self._call(
+            lambda m: m.kv.Txn(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=repeatable
+        )
+
+    async def read_key(self, key: bytes) -> tuple[kv_pb2.KeyValue | None, int]:
+        """The key as a quorum has it (None when absent), and the store's revision. Raises StoreUnavailable."""
+        request = rpc_pb2.RangeRequest(key=key)
+        reply = await self._call(
+            lambda m: m.kv.Range(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=True
+        )
+        return (reply.kvs[0] if reply.kvs else None), reply.header.revision
+
+    async def compact(self, revision: int) -> None:
+        """Drops the history below `revision`. Raises StoreUnavailable."""
+        request = rpc_pb2.CompactionRequest(revision=revision)
+        await self._call(
+            lambda m: m.kv.Compact(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=True
+        )
+
+    async def grant_lease(self, ttl_s: int) -> tuple[int, int]:
+        """A new lease: its id and the seconds that etcd gave, which may be more than asked. Raises StoreUnavailable."""
+        request = rpc_pb2.LeaseGrantRequest(TTL=ttl_s)
+        # A repeated grant leaves a lease behind that nobody uses and that expires by itself.
+        reply = await self._call(
+            lambda m: m.lease.LeaseGrant(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=True
+        )
+        return reply.ID, reply.TTL
+
+    async def keep_alive(self, lease: int) -> int:
+        """Renews the lease once: the seconds it now has, 0 when it is gone. Raises StoreUnavailable."""
+
+        async def renew(member: _Member) -> int:
+            call = member.lease.LeaseKeepAlive(timeout=self._deadline_s, metadata=_HAS_LEADER)
+            try:
+                await call.write(rpc_pb2.LeaseKeepAliveRequest(ID=lease))
+                reply = await call.read()
+                if isinstance(reply, rpc_pb2.LeaseKeepAliveResponse):
+                    return int(reply.TTL)
+                raise StoreUnavailable(f"{member.endpoint} ended the lease's stream: {await call.details()}")
+            finally:
+                call.cancel()
+
+        return await self._call(renew, repeatable=True)
+
+    async def revoke_lease(self, lease: int) -> None:
+        """Ends the lease and deletes what hangs on it. Raises StoreUnavailable."""
+        request = rpc_pb2.LeaseRevokeRequest(ID=lease)
+        await self._call(
+            lambda m: m.lease.LeaseRevoke(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=True
+        )
+
+    async def wait_deleted(self, key: bytes, from_revision: int, timeout_s: float) -> None:
+        """Returns when the key was deleted at or after the revision, or after the timeout.
+
+        Only a hint, to be checked by reading. Raises StoreUnavailable when no member keeps the watch.
+        """
+        create = rpc_pb2.WatchCreateRequest(
+            key=key, start_revision=from_revision, filters=[rpc_pb2.WatchCreateRequest.NOPUT]
+        )
+
+        async def watch(member: _Member) -> None:
+            call = member.watch.Watch(timeout=timeout_s, metadata=_HAS_LEADER)
+            try:
+                await call.write(rpc_pb2.WatchRequest(create_request=create))
+                while isinstance(reply := await call.read(), rpc_pb2.WatchResponse):
+                    if reply.events or reply.canceled:
+                        return
+            except AioRpcError as error:
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise
+            finally:
+                call.cancel()
+
+        await self._call(watch, repeatable=True)
+
+    async def statuses(self) -> list[EndpointStatus]:
+        """Every endpoint's own answer, in order. Never raises for a member that is down."""
+        return await asyncio.gather(*(self._status(member) for member in self._connected()))
+
+    async def _status(self, member: _Member) -> EndpointStatus:
+        try:
+            reply = await member.maintenance.Status(
+                rpc_pb2.StatusRequest(), timeout=self._deadline_s, wait_for_ready=True
+            )
+        except AioRpcError as error:
+            problem = (
+                "no answer" if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else explain(member.endpoint, error)
+            )
+            return EndpointStatus(member.endpoint, reachable=False, problem=problem)
+        return EndpointStatus(
+            member.endpoint,
+            reachable=True,
+            version=reply.version,
+            member_id=reply.header.member_id,
+            leader_id=reply.leader,
+            db_bytes=reply.dbSize,
+        )
+
+    async def close(self) -> None:
+        """Closes every channel. Idempotent."""
+        members, self._members = self._members, []
+        for member in members:
+            await member.channel.close()
+
+    def _connected(self) -> list[_Member]:
+        if not self._members:
+            self._members = [_Member(endpoint) for endpoint in self.endpoints]
+            for member in self._members:
+                member.ready()
+        return self._members
+
+    async def _call(self, call: Callable[[_Member], Awaitable[_T]], *, repeatable: bool) -> _T:
+        problems: list[str] = []
+        tried: set[str] = set()
+        while (member := await self._pick(tried)) is not None:
+            tried.add(member.endpoint)
+            try:
+                return await call(member)
+            except AioRpcError as error:
+                problem = explain(member.endpoint, error)
+                fault = judge(error)
+                self._move_on(member)
+                if fault is Fault.REFUSED:
+                    raise Refused(f"etcd refused: {problem}") from error
+                if fault is Fault.UNCERTAIN and not repeatable:
+                    raise CommitUncertain(f"etcd may or may not have committed: {problem}") from error
+                problems.append(problem)
+        unconnected = [endpoint for endpoint in self.endpoints if endpoint not in tried]
+        if unconnected:
+            problems.append(f"no connection to {', '.join(unconnected)}")
+        raise StoreUnavailable(f"no etcd member could be used: {'; '.join(problems)}")
+
+    async def _pick(self, tried: set[str]) -> _Member | None:
+        """The next member that is connected, waiting up to the deadline for the first one to be; None when none is.
+
+        A call made without a connection could not be told from one that was lost on the way.
+        """
+        members = self._connected()
+        order = [members[(self._current + i) % len(members)] for i in range(len(members))]
+        candidates = [member for member in order if member.endpoint not in tried]
+        if not candidates:
+            return None
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._deadline_s
+        while True:
+            for member in candidates:
+                if member.ready():
+                    self._current = members.index(member)
+                    return member
+            if loop.time() >= give_up:
+                return None
+            await asyncio.sleep(CONNECT_POLL_S)
+
+    def _move_on(self, member: _Member) -> None:
+        self._current = (self._members.index(member) + 1) % len(self._members)
