@@ -198,7 +198,7 @@ def _own_hold(cells: int, cell_mm: int, speed_mm_s: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Track:
-    """The cells of an edge and its counter-edge between their nodes. `order` is set when it may be driven one way only."""
+    """An edge with its counter-edge: the cells between their nodes, in `order` when they are driven one way only."""
 
     edge_id: str
     cells: frozenset[Cell]
