@@ -1,8 +1,8 @@
 """Bodies on the floor: where a vehicle is, how fast, and how it stops.
 
-The rule owned here: a body moves only over cells that it was permitted, and its speed is at every moment low enough to stop
-at the centre of the last of them by its rated braking. Nothing in this module knows grants, agents or zones; it is the
-mechanics that stay true when the software above is wrong. Never imports the SDK or the coordinator.
+The rule owned here: a body moves only over cells that it was permitted, and its speed is at every moment low enough to
+stop at the centre of the last of them by its rated braking. Nothing in this module knows grants, agents or zones; it is
+the mechanics that stay true when the software above is wrong. Never imports the SDK or the coordinator.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def next_speed(speed: float, braking: float, room_mm: float, dt: float, exit_spe
 
 
 class Body:
-    """One vehicle. `path[0]` is the cell whose centre it passed last, `offset_mm` how far it is on the way to `path[1]`.
+    """One vehicle. `path[0]` is the cell whose centre it passed last, `offset_mm` how far on the way to `path[1]` it is.
 
-    The contour is the rectangle length × width along the heading; it is at most one cell long, so that a body touches two
-    cells while it crosses from one to the next and one when it stands at a centre.
+    The contour is the rectangle length × width along the heading; it is at most one cell long, so that a body touches
+    two cells while it crosses from one to the next and one when it stands at a centre.
     """
 
     def __init__(self, body_id: str, drive: Drive, cell_mm: int, at: Cell) -> None:
@@ -147,15 +147,6 @@ class Body:
         self.path = self.path[:keep]
         return given_up
 
-    def turn_back(self) -> None:
-        """A body that stands between two centres faces the one behind. Raises PathError while it moves."""
-        if not self.standing:
-            raise PathError(f"{self.body_id}: turns back only at standstill; speed is {self.speed_mm_s:.0f} mm/s")
-        if self.offset_mm > 0:
-            self.path = [self.path[1], self.path[0]]
-            self.offset_mm = self.cell_mm - self.offset_mm
-            self._face()
-
     def halt(self) -> None:
         """Brakes as hard as rated and stays braked until `resume`."""
         self.halted = True
@@ -210,7 +201,7 @@ class Body:
 
 
 class Tool:
-    """A robot arm's reach into a zone: when extended it touches every cell of it. The arm's foot stands off the grid."""
+    """A robot arm's reach into a zone: when extended it touches every cell of it. The foot stands off the grid."""
 
     def __init__(self, body_id: str, cells: Sequence[Cell]) -> None:
         self.body_id = body_id

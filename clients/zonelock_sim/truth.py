@@ -1,7 +1,7 @@
 """What really happened on the floor, counted from contours alone.
 
-The rule owned here: ground truth asks bodies where they are and zones how many fit, and never asks an agent what it holds or
-believes. A run may therefore report collisions while every grant looks right. Never imports the SDK.
+The rule owned here: ground truth asks bodies where they are and zones how many fit, and never asks an agent what it
+holds or believes. A run may therefore report collisions while every grant looks right. Never imports the SDK.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ def test_reaches_full_speed_on_a_long_path_in_the_time_that_physics_says() -> No
     run(body, 2.0)
     assert body.speed_mm_s == pytest.approx(1_500)
     run(body, 20_000 / 1_500 + 1.5 - 2.0 + 0.3)
-    assert body.standing and body.end == (20, 0)
+    assert body.standing
+    assert body.end == (20, 0)
 
 
 def test_touches_two_cells_while_it_crosses() -> None:
@@ -83,25 +84,8 @@ def test_gives_up_only_cells_that_it_can_stop_short_of() -> None:
     assert given_up == tuple(along(10)[-len(given_up) :])
     end = body.end
     run(body, 6)
-    assert body.standing and body.path == [end]
-
-
-def test_turns_back_between_two_cells_only_at_standstill() -> None:
-    body = Body("A", DRIVE, CELL_MM, (0, 0))
-    body.permit(along(3))
-    run(body, 0.6)
-    with pytest.raises(PathError, match="standstill"):
-        body.turn_back()
-    body.halt()
-    run(body, 2)
-    place = body.position_mm
-    body.curtail()
-    body.turn_back()
-    assert body.position_mm == pytest.approx(place)
-    assert body.end == (0, 0)
-    body.resume()
-    run(body, 3)
-    assert body.position_mm == (500.0, 500.0)
+    assert body.standing
+    assert body.path == [end]
 
 
 def test_refuses_a_cell_that_does_not_adjoin_and_keeps_its_path() -> None:
@@ -136,7 +120,7 @@ def test_next_speed_keeps_the_promise_it_is_given(
 
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["run", "permit", "halt", "resume", "curtail", "turn_back"]),
+        st.sampled_from(["run", "permit", "halt", "resume", "curtail"]),
         st.integers(1, 40),
         st.sampled_from([(1, 0), (0, 1), (-1, 0), (0, -1)]),
     ),
@@ -159,10 +143,6 @@ def test_a_body_never_leaves_its_permitted_cells(
         if action == "permit":
             x, y = body.end
             body.permit([(x + dx * i, y + dy * i) for i in range(1, 1 + amount % 5)])
-        elif action == "turn_back":
-            if body.standing:
-                body.curtail()
-                body.turn_back()
         elif action == "run":
             for _ in range(amount):
                 permitted, before = set(body.path), body.speed_mm_s

@@ -1,0 +1,129 @@
+"""One simulated run from its options to its report: what `zonelock demo` and `zonelock sim` do underneath.
+
+The rule owned here: input is read and checked whole before any process starts, and whatever was started is gone when the
+run returns, raises or is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from coordinator.floor import Floor
+from coordinator.floor.examples import bundled
+from coordinator.floor.importers import from_moving_ai, read_scenario
+from coordinator.floor.model import read_text
+from zonelock_sim.bodies import Cell
+from zonelock_sim.options import Progress, Report, SimOptions, Tell
+from zonelock_sim.processes import Endpoint, coordinator
+from zonelock_sim.scene import Scene
+from zonelock_sim.uplink import Uplink
+
+PROGRESS_S = 1.0
+DEMO_FLOOR = "machining"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The floor and the transport orders of a run, read and checked."""
+
+    floor: Floor
+    pairs: list[tuple[Cell, Cell]] | None
+
+
+async def run_sim(
+    options: SimOptions, tell: Tell = lambda progress: None, stop: asyncio.Event | None = None
+) -> Report:
+    """Runs the simulated floor as `options` say; `tell` hears how it goes, on this event loop.
+
+    Starts a coordinator of its own unless `options.server` names one. Runs for `options.seconds` or until `stop` is set
+    (by a signal handler, say), whichever comes first, and reports in both cases. Raises SimError, IncidentError, and
+    FloorError for bad floors, maps and scenarios; whatever it started is stopped first, also when it is cancelled.
+    """
+    telling = _Telling(tell)
+    stage = load_stage(options)
+    telling.say("starting", _opening(options, stage))
+    async with _endpoint(options, stage) as endpoint:
+        telling.at(endpoint)
+        telling.say("ready", f"coordinator at {endpoint.target}, store {endpoint.store}")
+        async with Uplink(endpoint.target, floor_hash=stage.floor.hash, gateway=options.gateway) as uplink:
+            scene = Scene(stage.floor, options, uplink, pairs=stage.pairs, tell=telling.say)
+            progress = asyncio.create_task(telling.every_second(scene))
+            watching = asyncio.create_task(uplink.watch(scene.world.traffic, frozenset(scene.agents)))
+            try:
+                await scene.run(options.seconds, stop)
+            finally:
+                progress.cancel()
+                watching.cancel()
+                await asyncio.gather(progress, watching, return_exceptions=True)
+            report = replace(scene.report(), store=endpoint.store.partition(":")[0])
+        telling.say("stopping", "done; stopping what was started", report)
+    return report
+
+
+def load_stage(options: SimOptions) -> Stage:
+    """Reads floor and scenario. Raises FloorError with every problem found."""
+    path = options.floor if options.floor is not None else bundled(DEMO_FLOOR)
+    floor = load_floor(path, aisles=options.aisles)
+    pairs: list[tuple[Cell, Cell]] | None = None
+    if options.scenario is not None:
+        tasks = read_scenario(read_text(options.scenario), floor, source=str(options.scenario))
+        pairs = [(task.start, task.goal) for task in tasks]
+    return Stage(floor, pairs)
+
+
+def load_floor(path: Path, *, aisles: bool = False) -> Floor:
+    """A floor YAML, or a Moving AI map by its suffix `.map`. Raises FloorError."""
+    if path.suffix == ".map":
+        return from_moving_ai(read_text(path), aisles=aisles, site=path.stem, source=str(path))
+    return Floor.load(path)
+
+
+@contextlib.asynccontextmanager
+async def _endpoint(options: SimOptions, stage: Stage) -> AsyncIterator[Endpoint]:
+    if options.server is not None:
+        yield Endpoint(options.server, "", "server")
+        return
+    async with coordinator(options, stage.floor.to_yaml()) as endpoint:
+        yield endpoint
+
+
+def _opening(options: SimOptions, stage: Stage) -> str:
+    floor = stage.floor
+    text = f"{options.agents} vehicles on {floor.site}: {floor.width} × {floor.height} cells, {len(floor.zones)} zones"
+    if options.server is not None:
+        return f"{text}; coordinator {options.server}"
+    return f"{text}; starting a coordinator on {options.store}, seed {options.seed}"
+
+
+class _Telling:
+    """Puts what happens into Progress values."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._began = time.monotonic()
+        self._target = ""
+        self._web_url = ""
+
+    def at(self, endpoint: Endpoint) -> None:
+        self._target, self._web_url = endpoint.target, endpoint.web_url
+
+    def say(self, kind: str, message: str, report: Report | None = None) -> None:
+        elapsed_s = time.monotonic() - self._began
+        self._tell(Progress(kind, message, elapsed_s, self._target, self._web_url, report))
+
+    async def every_second(self, scene: Scene) -> None:
+        await scene.world.gate.wait()
+        while True:
+            report = scene.report()
+            self.say(
+                "running",
+                f"{report.seconds:.0f} s: {report.tasks_done} tasks done, {report.grants} grants, "
+                f"{report.collisions} collisions, {report.stops} stops",
+                report,
+            )
+            await asyncio.sleep(PROGRESS_S)

@@ -1,0 +1,142 @@
+"""Where vehicles are sent: pairs of a Moving AI scenario, or stations of the floor drawn by a seed.
+
+The rule owned here: no two vehicles have the same target at once, and a target stays taken until the vehicle that was sent
+there has left it. Without that, one would wait at a station's mouth for the other that it locks in. Never imports the SDK.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from coordinator.floor import Floor
+from zonelock_sim.bodies import Cell
+from zonelock_sim.options import SimError
+
+SCENARIO_DWELL_MS = 500
+PARKING_DWELL_MS = 2_000
+OPEN_CELL_TARGETS = 400
+"""On a floor without stations this many open cells, drawn by the seed, serve as stations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Drive to `cell` and work there for `dwell_ms`."""
+
+    cell: Cell
+    dwell_ms: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Done when the last visit is."""
+
+    name: str
+    visits: tuple[Visit, ...]
+
+
+class Tasks(Protocol):
+    """Gives each vehicle where it starts and what it does next."""
+
+    def starts(self, count: int) -> list[Cell]:
+        """Distinct cells for `count` vehicles. Raises SimError when the floor has too few."""
+
+    def next(self, agent_id: str, at: Cell) -> Task | None:
+        """The next task for a vehicle that stands `at` a cell, or None when there is none for now."""
+
+    def left(self, agent_id: str) -> None:
+        """The vehicle has left the place of its task before."""
+
+
+class ScenarioTasks:
+    """Each pair of a scenario is a transport order: fetch at its start, bring to its goal.
+
+    Vehicles start where the first orders do; a pair whose start is taken already is kept for later.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[Cell, Cell]]) -> None:
+        self._pairs = list(pairs)
+        self._waiting: deque[tuple[int, Cell, Cell]] = deque((n, *pair) for n, pair in enumerate(self._pairs, 1))
+        self._taken: dict[str, tuple[Cell, ...]] = {}
+        self._first: dict[Cell, tuple[int, Cell, Cell]] = {}
+
+    def starts(self, count: int) -> list[Cell]:
+        chosen: dict[Cell, tuple[int, Cell, Cell]] = {}
+        for entry in list(self._waiting):
+            if len(chosen) == count:
+                break
+            if entry[1] not in chosen:
+                chosen[entry[1]] = entry
+                self._waiting.remove(entry)
+        if len(chosen) < count:
+            raise SimError(f"agents {count}: the scenario has only {len(chosen)} different starts; use fewer agents")
+        self._first = dict(chosen)
+        return list(chosen)
+
+    def next(self, agent_id: str, at: Cell) -> Task | None:
+        busy = {cell for other, cells in self._taken.items() if other != agent_id for cell in cells}
+        first = agent_id not in self._taken
+        entry = self._first.pop(at) if first and at in self._first else self._free_entry(busy)
+        if entry is None:
+            return None
+        number, start, goal = entry
+        self._taken[agent_id] = (*self._taken.get(agent_id, ())[-1:], start, goal)
+        return Task(
+            f"order {number}",
+            (
+                Visit(start, SCENARIO_DWELL_MS, f"order {number}: fetch at {start}"),
+                Visit(goal, SCENARIO_DWELL_MS, f"order {number}: bring to {goal}"),
+            ),
+        )
+
+    def left(self, agent_id: str) -> None:
+        self._taken[agent_id] = self._taken.get(agent_id, ())[-2:]
+
+    def _free_entry(self, busy: set[Cell]) -> tuple[int, Cell, Cell] | None:
+        for entry in self._waiting:
+            if entry[1] not in busy and entry[2] not in busy:
+                self._waiting.remove(entry)
+                return entry
+        return None
+
+
+class StationTasks:
+    """Sends vehicles from station to station for ever, by chance of `seed`; to a parking place when all are taken."""
+
+    def __init__(self, floor: Floor, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._floor = floor
+        self._stations = [Visit(s.cell, s.dwell_ms, f"to {s.name}") for _, s in sorted(floor.stations.items())]
+        self._parking = [Visit(cell, PARKING_DWELL_MS, f"parks at {n}") for n, cell in sorted(floor.parking.items())]
+        if not self._stations:
+            cells = sorted(cell for zone in floor.zones.values() for cell in zone.cells)
+            drawn = self._random.sample(cells, min(OPEN_CELL_TARGETS, len(cells)))
+            self._stations = [Visit(cell, SCENARIO_DWELL_MS, f"to {cell}") for cell in drawn]
+        self._taken: dict[str, tuple[Cell, ...]] = {}
+        self._count = 0
+
+    def starts(self, count: int) -> list[Cell]:
+        places = list(dict.fromkeys(visit.cell for visit in [*self._parking, *self._stations]))
+        if len(places) < count:
+            raise SimError(
+                f"agents {count}: the floor has {len(places)} parking places and stations to start from; use fewer agents"
+            )
+        return places[:count]
+
+    def next(self, agent_id: str, at: Cell) -> Task | None:
+        busy = {cell for cells in self._taken.values() for cell in cells}
+        free = [visit for visit in self._stations if visit.cell not in busy]
+        free = free or [visit for visit in self._parking if visit.cell not in busy]
+        if not free:
+            return None
+        visit = self._random.choice(free)
+        self._count += 1
+        self._taken[agent_id] = (*self._taken.get(agent_id, ())[-1:], visit.cell)
+        return Task(f"order {self._count}", (visit,))
+
+    def left(self, agent_id: str) -> None:
+        self._taken[agent_id] = self._taken.get(agent_id, ())[-1:]

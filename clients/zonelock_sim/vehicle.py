@@ -1,0 +1,345 @@
+"""An AGV: drives routes cell by cell, over zones that were granted before it needs them.
+
+Rules owned here. A cell becomes part of the body's permitted path only when a live grant covers its zone. Zones are asked
+for while there is still room to stop, released once the whole contour has left, and the dead-man (`check_grants`, called
+before every step of the physics) brakes the body when a grant that it moves on is no longer good. A vehicle that waits long
+plans around what is held; in a ring of vehicles that wait for each other, one after the other, by agent id, tries that and
+then draws back to let the others pass.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+
+from zonelock_sim.agent import FloorAgent
+from zonelock_sim.bodies import Body, Cell
+from zonelock_sim.tasks import Visit
+from zonelock_sim.world import World
+
+MIN_AHEAD_CELLS = 2
+MAX_AHEAD_CELLS = 6
+MAX_ASK_ZONES = 32
+ASK_EARLY_S = 0.8
+"""An ask leaves this long before the vehicle would have to brake for want of its answer."""
+
+BEAT_S = 0.1
+STAND_POLL_S = 0.05
+PATIENCE_S = 1.2
+TURN_S = 1.5
+"""In a ring the vehicle with the highest id acts after PATIENCE_S, each next one this much later."""
+
+RETREAT_PATIENCE_S = 8.0
+SINGLE_STEP_PATIENCE_S = 2.5
+RETREAT_WAIT_S = 6.0
+MAX_DETOUR_CELLS = 60
+LOOK_AT_RIVALS_CELLS = 40
+IDLE_S = 1.0
+SAFETY_TICKS_MS = 150
+"""From a grant's end to the start of braking: one tick of physics, and what the event loop may be late."""
+
+
+class Vehicle(FloorAgent):
+    def __init__(self, agent_id: str, kind: str, world: World, body: Body) -> None:
+        super().__init__(agent_id, kind, world)
+        self.body = body
+        self.plan: list[Cell] = []
+        self._asking: asyncio.Task[bool] | None = None
+        self._asked: tuple[str, ...] = ()
+        self._waiting_since: float | None = None
+        self._acted_at = 0.0
+        self._goal = body.end
+        self._leaving_place = False
+        self._retreated_until = 0.0
+
+    # -- called by the physics
+
+    def check_grants(self) -> None:
+        """The dead-man: before every motion command, each zone under or ahead of the body needs a grant that is good."""
+        body = self.body
+        if body.halted or (body.standing and len(body.path) == 1):
+            return
+        if self.stalled or self.hung or self.gone or not self.holdings.allows(self.world.zones_of(body.path)):
+            body.halt()
+            self.wake()
+
+    def position(self) -> dict[str, int]:
+        x, y = self.body.position_mm
+        return {"x_mm": round(x), "y_mm": round(y), "heading_mdeg": self.body.heading_mdeg}
+
+    # -- life
+
+    async def run(self) -> None:
+        await self.open(self._stop_ms())
+        while not await self.take_ground():
+            await self.responsive()
+        self.ready.set()
+        await self.world.gate.wait()
+        while True:
+            task = self.world.tasks.next(self.agent_id, self.body.end)
+            if task is None:
+                await self._idle()
+                continue
+            self._leaving_place = True
+            for visit in task.visits:
+                await self._drive_to(visit)
+                await self._work(visit)
+            self.world.tally.tasks_done += 1
+
+    async def _idle(self) -> None:
+        self.activity = "idle"
+        if self.holdings.grants():
+            await self.park()
+        self.report()
+        await self.pause(IDLE_S)
+
+    async def _work(self, visit: Visit) -> None:
+        """Stands at the place for its time; longer when a stop comes in between."""
+        until = self.world.now_s() + visit.dwell_ms / 1_000
+        self.activity = f"{visit.label}: at work"
+        while (left := until - self.world.now_s()) > 0:
+            await self._beat()
+            if self.at_limit:
+                await self.park()
+            await self.pause(min(left, BEAT_S * 5))
+
+    async def _drive_to(self, visit: Visit) -> None:
+        self._goal = visit.cell
+        self._replan()
+        try:
+            while not (self.body.standing and self.body.path == [visit.cell]):
+                self.activity = visit.label if self._waiting_since is None else f"{visit.label}: waits"
+                await self._beat()
+                if self.body.standing:
+                    await self._settle()
+                self._go_on()
+                self._ask_ahead()
+                await self.pause(BEAT_S)
+                await self._look_around()
+        finally:
+            await self._stop_asking()
+
+    async def _beat(self) -> None:
+        """What every moment of a vehicle's life asks for, whatever it is doing."""
+        await self.responsive()
+        self.note_losses()
+        await self._regain()
+        self._give_back_behind()
+        self.keep_time()
+        self.world.traffic.follows(self.agent_id, [*self.body.path, *self.plan])
+        self.report(moving=not self.body.standing)
+
+    async def _regain(self) -> None:
+        """Where a grant that the body moves on was lost: stand, wait for the reset, ask again for where it stands."""
+        while not self._ground_is_good():
+            self.body.halt()
+            while not self.body.standing:
+                await asyncio.sleep(STAND_POLL_S)
+            await self._stop_asking()
+            self._drop_ahead()
+            if not self.stalled and await self.take_ground():
+                self._replan()
+            else:
+                self.report()
+                await self.pause(BEAT_S)
+            await self.responsive()
+            self.note_losses()
+        if self.body.halted and not self.stalled:
+            self.body.resume()
+
+    def _ground_is_good(self) -> bool:
+        """Every zone it moves in is granted; or it stands in one place, by its own choice, without a deadline."""
+        zones = self.world.zones_of(self.body.path)
+        if len(self.body.path) == 1 and self.body.standing and not self.body.halted:
+            return all(zone in self.holdings.occupied for zone in zones) and not self._stopped_here()
+        return not self.stalled and self.holdings.covers(zones) and self.holdings.allows(zones)
+
+    def _stopped_here(self) -> bool:
+        return bool(tuple(self.link.active_stops))
+
+    # -- driving
+
+    def _replan(self) -> None:
+        """The shortest route from where the permitted path ends, around what is full; through it when nothing else is."""
+        end = self.body.end
+        full = self.world.traffic.full_zones(self.agent_id) - set(self.world.zones_of([self._goal, end]))
+        route = self.world.router.cells(end, self._goal, full)
+        if not route or len(route) > self._direct_cells(end) + MAX_DETOUR_CELLS:
+            route = self.world.router.cells(end, self._goal)
+        self.plan = route[1:]
+
+    def _direct_cells(self, end: Cell) -> int:
+        return abs(end[0] - self._goal[0]) + abs(end[1] - self._goal[1]) + 1
+
+    def _go_on(self) -> None:
+        """Lengthens the permitted path over everything that is granted."""
+        if self.body.halted or self.stalled:
+            return
+        if self._leaving_place and len(self.body.path) > 1:
+            self._leaving_place = False
+            self.world.tasks.left(self.agent_id)
+        while self.plan and len(self.body.path) <= MAX_AHEAD_CELLS + MAX_ASK_ZONES:
+            zone = self.world.zone_at(self.plan[0])
+            grant = self.holdings.grant_of(zone) if zone is not None else None
+            if zone is None or grant is None or not grant.may_enter():
+                return
+            if self.world.floor.zones[zone].capacity > 1 and not self._take_lane(zone):
+                return
+            self.body.permit([self.plan.pop(0)])
+
+    def _take_lane(self, zone: str) -> bool:
+        """Inside a zone that several fit into, the way through it must be clear of the others before it enters."""
+        run: list[Cell] = []
+        for cell in self.plan:
+            if self.world.zone_at(cell) != zone:
+                break
+            run.append(cell)
+        return self.world.traffic.take_lane(self.agent_id, run)
+
+    def _give_back_behind(self) -> None:
+        """Releases what the contour has left and what it will not need soon."""
+        self.tell_traffic()
+        self.world.traffic.keep_lane(self.agent_id, self.body.path)
+        ahead = self.plan[: self._reach_cells() + MAX_ASK_ZONES]
+        needed = set(self.world.zones_of([*self.body.path, *ahead])) | set(self._asked)
+        done = [z for z in self.holdings.occupied - needed if self.holdings.grant_of(z) is not None]
+        if done:
+            self.give_back(done)
+
+    def _drop_ahead(self) -> None:
+        """At standstill: no permitted cell but those under the contour."""
+        self.body.curtail()
+        self.plan = []
+        self.world.traffic.keep_lane(self.agent_id, self.body.path)
+
+    def _reach_cells(self) -> int:
+        """How many cells one ask covers: what braking and a slow answer need, and one more."""
+        drive = self.body.drive
+        reach = drive.stopping_mm(drive.speed_mm_s) + drive.speed_mm_s * ASK_EARLY_S
+        return max(MIN_AHEAD_CELLS, min(MAX_AHEAD_CELLS, 1 + math.ceil(reach / self.body.cell_mm)))
+
+    def _ask_ahead(self) -> None:
+        if self._asking is not None:
+            if not self._asking.done():
+                return
+            self._asking.result()
+            self._asking, self._asked = None, ()
+        body = self.body
+        early = body.drive.stopping_mm(body.drive.speed_mm_s) + body.drive.speed_mm_s * ASK_EARLY_S
+        if body.halted or self.stalled or body.room_mm > early:
+            return
+        zones = self._next_zones(self._reach_cells())
+        if zones:
+            self._begin_asking(zones)
+
+    def _begin_asking(self, zones: tuple[str, ...]) -> None:
+        self._asked = zones
+        self._asking = asyncio.create_task(self.ask(zones), name=f"{self.agent_id} asks")
+        self._waiting_since = self.world.now_s()
+        self._asking.add_done_callback(self._asked_done)
+
+    def _asked_done(self, _: asyncio.Task[bool]) -> None:
+        self._waiting_since = None
+        self.wake()
+
+    async def _stop_asking(self) -> None:
+        """Takes the open ask back. Should it have been granted meanwhile, what came is given back as not needed."""
+        asking, self._asking, self._asked = self._asking, None, ()
+        self._waiting_since = None
+        if asking is not None:
+            asking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asking
+
+    def _next_zones(self, reach: int) -> tuple[str, ...]:
+        """The next zones of the plan that it has no grant for, and what it stands in without one: at most 32.
+
+        Goes on to the end of a zone that several fit into, so that nobody stops inside one for want of the way out.
+        """
+        wanted = dict.fromkeys(sorted(self.holdings.residue))
+        for count, cell in enumerate(self.plan, 1):
+            zone = self.world.zone_at(cell)
+            if zone is None or zone in self.holdings.leaving:
+                break
+            if self.holdings.grant_of(zone) is None:
+                wanted[zone] = None
+            if len(wanted) == MAX_ASK_ZONES or (count >= reach and self.world.floor.zones[zone].capacity == 1):
+                break
+        ahead = [zone for zone in wanted if zone not in self.holdings.residue]
+        return tuple(wanted) if ahead or (self.plan and self.holdings.residue) else ()
+
+    # -- waiting
+
+    async def _settle(self) -> None:
+        """At standstill and at the hold limit: give back what is ahead and stand without a deadline until it goes on."""
+        if self.at_limit and self._waiting_since is not None:
+            await self._stop_asking()
+            route = [*self.body.path, *self.plan]
+            self._drop_ahead()
+            self.plan = route[len(self.body.path) :]
+            self.give_back(set(self.holdings.occupied) - set(self.world.zones_of(self.body.path)))
+            await self.park()
+
+    async def _look_around(self) -> None:
+        """After some patience: around what is held, or back to let others pass."""
+        now = self.world.now_s()
+        if not self.plan and self.body.standing and self.body.end != self._goal and now >= self._retreated_until:
+            self._replan()
+            return
+        if self._waiting_since is None or not self.body.standing or self.body.halted or not self.plan:
+            return
+        waited = now - self._waiting_since
+        ring = self.world.traffic.ring(self.agent_id)
+        turn = ring[::-1].index(self.agent_id) if ring else 0
+        if waited < PATIENCE_S + turn * TURN_S or now - self._acted_at < TURN_S:
+            return
+        self._acted_at = now
+        if await self._go_around() or ((ring or waited > RETREAT_PATIENCE_S) and await self._draw_back(ring)):
+            return
+        if waited > SINGLE_STEP_PATIENCE_S and not self.holdings.residue:
+            await self._ask_single_step()
+
+    async def _go_around(self) -> bool:
+        """Another route, should there be one that is not much longer."""
+        full = self.world.traffic.full_zones(self.agent_id)
+        end = self.body.end
+        if not full & set(self.world.zones_of(self.plan[: self._reach_cells() + 1])):
+            return False
+        route = self.world.router.cells(end, self._goal, full - set(self.world.zones_of([end])))
+        if not route or len(route) - 1 > len(self.plan) + MAX_DETOUR_CELLS:
+            return False
+        await self._stop_asking()
+        self.plan = route[1:]
+        self.world.tally.replans += 1
+        return True
+
+    async def _draw_back(self, ring: tuple[str, ...]) -> bool:
+        """To the nearest cell off the rivals' ways; it waits there for a while and then plans anew."""
+        traffic = self.world.traffic
+        rivals = ring or traffic.blockers(self.agent_id)
+        off = {
+            cell
+            for rival in rivals
+            if rival != self.agent_id
+            for cell in traffic.route_of(rival)[:LOOK_AT_RIVALS_CELLS]
+        }
+        route = traffic.refuge(self.agent_id, self.body.end, off)
+        if len(route) < 2:
+            return False
+        await self._stop_asking()
+        self.plan = route[1:]
+        self._retreated_until = self.world.now_s() + RETREAT_WAIT_S
+        self.activity = "draws back"
+        self.world.tally.retreats += 1
+        return True
+
+    async def _ask_single_step(self) -> None:
+        """Somebody holds a zone further ahead: take the next one alone, if that is free."""
+        zones = self._next_zones(1)
+        if zones and zones != self._asked and not any(self.world.traffic.is_full(z, self.agent_id) for z in zones):
+            await self._stop_asking()
+            self._begin_asking(zones)
+
+    def _stop_ms(self) -> int:
+        return self.body.drive.stopping_ms + SAFETY_TICKS_MS

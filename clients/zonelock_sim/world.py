@@ -1,0 +1,146 @@
+"""What all agents of one run share: the floor, the clock, the fleet's traffic picture, and the tally of the run.
+
+The rule owned here: agents do not set off before every one of them has taken the ground it stands on; until then somebody
+could be granted a cell that a vehicle stands in without having said so. Never imports the coordinator but its floor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from coordinator.floor import Floor
+from coordinator.floor.routing import Router
+from zonelock_sim.bodies import Body, Cell, Tool
+from zonelock_sim.holdings import Grant
+from zonelock_sim.options import latency
+from zonelock_sim.tasks import Tasks
+from zonelock_sim.traffic import Traffic
+
+
+class Link(Protocol):
+    """What the sim uses of `zonelock_client.Agent`."""
+
+    @property
+    def active_stops(self) -> Iterable[object]: ...
+    async def acquire(self, *zones: str, expected_ms: int) -> Grant: ...
+    def report(self, **telemetry: object) -> None: ...
+    async def stop_cleared(self) -> None: ...
+    async def goodbye(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Introduction:
+    """How an agent presents itself to the coordinator."""
+
+    agent_id: str
+    kind: str
+    stop_ms: int
+    standing_zones: tuple[str, ...]
+    on_stop: Callable[[object], None]
+
+
+class Links(Protocol):
+    """How agents of this run reach the coordinator."""
+
+    async def connect(self, introduction: Introduction) -> Link: ...
+
+    async def abort(self, link: Link) -> None:
+        """The link is gone at once, without a goodbye, as when a computer dies."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one run. Latencies are from ask to granted, in milliseconds."""
+
+    grants: int = 0
+    tasks_done: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    grants_lost: dict[str, int] = field(default_factory=dict)
+    stop_ids: set[str] = field(default_factory=set)
+    replans: int = 0
+    retreats: int = 0
+    uncovered: int = 0
+    longest_wait_ms: int = 0
+    uncontended_ms: list[float] = field(default_factory=list)
+    queued_ms: list[float] = field(default_factory=list)
+    tick_late_ms: list[float] = field(default_factory=list)
+
+    def granted(self, waited_ms: float, *, queued: bool) -> None:
+        self.grants += 1
+        (self.queued_ms if queued else self.uncontended_ms).append(waited_ms)
+        self.longest_wait_ms = max(self.longest_wait_ms, round(waited_ms))
+
+    def was_rejected(self, reason: str) -> None:
+        self.rejected[reason] = self.rejected.get(reason, 0) + 1
+
+    def lost(self, reason: str) -> None:
+        self.grants_lost[reason] = self.grants_lost.get(reason, 0) + 1
+
+    def acquire(self) -> tuple[float, float]:
+        """p50 and p99 over every granted ask."""
+        whole = latency([*self.uncontended_ms, *self.queued_ms])
+        return whole.p50_ms, whole.p99_ms
+
+
+class World:
+    def __init__(
+        self,
+        floor: Floor,
+        tasks: Tasks,
+        links: Links,
+        *,
+        tell: Callable[[str, str], None] = lambda kind, message: None,
+    ) -> None:
+        self.floor = floor
+        self.tasks = tasks
+        self.links = links
+        self.tell = tell
+        self.router = Router(floor)
+        self.traffic = Traffic(floor)
+        self.tally = Tally()
+        self.bodies: dict[str, Body | Tool] = {}
+        self.gate = asyncio.Event()
+        self.failures: list[tuple[str, BaseException]] = []
+        self._clock = asyncio.get_running_loop().time
+        self._started_at = self._clock()
+
+    def failed(self, agent_id: str, error: BaseException) -> None:
+        """An agent's software failed in a way that nobody foresaw: the run must not end well."""
+        self.failures.append((agent_id, error))
+        self.tell("finding", f"{agent_id} failed: {error!r}")
+
+    def stop_seen(self, stop: object) -> None:
+        """An agent was told of a stop. Told once per stop, however many agents it reaches."""
+        stop_id, reason = str(getattr(stop, "stop_id", stop)), str(getattr(stop, "reason", ""))
+        if stop_id not in self.tally.stop_ids:
+            self.tally.stop_ids.add(stop_id)
+            self.tell("stop", f"stop {stop_id}: {reason}" if reason else f"stop {stop_id}")
+
+    def now_s(self) -> float:
+        """Seconds of this run, on its event loop's clock."""
+        return self._clock() - self._started_at
+
+    def restart_clock(self) -> None:
+        """The run begins now: everybody is in place."""
+        self._started_at = self._clock()
+
+    def zone_at(self, cell: Cell) -> str | None:
+        return self.floor.zone_at(*cell)
+
+    def zones_of(self, cells: Iterable[Cell]) -> list[str]:
+        """The zones of the cells, in order, each once. Closed cells have none."""
+        found: dict[str, None] = {}
+        for cell in cells:
+            zone = self.floor.zone_at(*cell)
+            if zone is not None:
+                found[zone] = None
+        return list(found)
+
+    def inside(self, agent_id: str) -> list[str]:
+        """Every zone that the agent's body touches now; empty when it has none on the floor."""
+        body = self.bodies.get(agent_id)
+        return self.zones_of(body.touched()) if body is not None else []
