@@ -152,6 +152,7 @@ def _simulate(options: Callable[[], SimOptions], *, as_json: bool, keys: tuple[s
     import asyncio
 
     from coordinator.floor import FloorError
+    from zonelock_sim.incidents import IncidentError
     from zonelock_sim.options import SimError
 
     from zonelock_cli.stage import Stage, perform
@@ -162,7 +163,7 @@ def _simulate(options: Callable[[], SimOptions], *, as_json: bool, keys: tuple[s
         report = asyncio.run(perform(options(), stage))
     except FloorError as error:
         raise floor_failure(error, "Mend the fields named above; nothing was started.") from error
-    except SimError as error:
+    except (SimError, IncidentError) as error:
         raise _sim_failure(error, as_json) from error
     if as_json:
         said = report.to_dict()
