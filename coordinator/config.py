@@ -1,7 +1,8 @@
-"""The coordinator's configuration: one YAML file or the same names as arguments, checked as a whole before anything starts.
+"""The coordinator's configuration: a YAML file or the same names as arguments, checked as a whole before it starts.
 
-Times are checked against each other (in the manner of hashicorp/raft's ValidateConfig): a combination in which an agent could
-not notice in time that its coordinator is gone is refused, naming both fields, their values and what would be right.
+Times are checked against each other (in the manner of hashicorp/raft's ValidateConfig): a combination in which an
+agent could not notice in time that its coordinator is gone is refused, naming both fields, their values and what
+would be right.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class CoordinatorConfig(BaseModel):
             problems.append("listen = '': must be HOST:PORT; a coordinator without gRPC serves nobody")
         if self.suspend_ms < 2 * self.heartbeat_ms:
             problems.append(
-                f"suspend_ms = {self.suspend_ms}: below twice heartbeat_ms = {self.heartbeat_ms}, so one lost heartbeat "
-                f"would suspend an agent; use at least {2 * self.heartbeat_ms}"
+                f"suspend_ms = {self.suspend_ms}: below twice heartbeat_ms = {self.heartbeat_ms}, so one lost "
+                f"heartbeat would suspend an agent; use at least {2 * self.heartbeat_ms}"
             )
         if self.lost_ms <= self.suspend_ms:
             problems.append(
@@ -82,13 +83,13 @@ class CoordinatorConfig(BaseModel):
             )
         if self.store.startswith("etcd:") and self.reattach_ms < self.heartbeat_ms:
             problems.append(
-                f"reattach_ms = {self.reattach_ms}: below heartbeat_ms = {self.heartbeat_ms}, so a take-over would stop "
-                f"agents before they can come back; use at least {2 * self.heartbeat_ms}"
+                f"reattach_ms = {self.reattach_ms}: below heartbeat_ms = {self.heartbeat_ms}, so a take-over would "
+                f"stop agents before they can come back; use at least {2 * self.heartbeat_ms}"
             )
         if self.telemetry_fresh_ms < self.heartbeat_ms:
             problems.append(
-                f"telemetry_fresh_ms = {self.telemetry_fresh_ms}: below heartbeat_ms = {self.heartbeat_ms}, so no agent "
-                f"could extend between heartbeats; use at least {self.heartbeat_ms}"
+                f"telemetry_fresh_ms = {self.telemetry_fresh_ms}: below heartbeat_ms = {self.heartbeat_ms}, so no "
+                f"agent could extend between heartbeats; use at least {self.heartbeat_ms}"
             )
         if problems:
             raise ValueError("\n".join(problems))

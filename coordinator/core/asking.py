@@ -29,7 +29,7 @@ class Asking(State):
         if memo is not None:
             self._answer_repeat(event, session, memo)
             return
-        stops = sorted({s.stop_id for z in event.zones for s in self.stops.covering(z)})
+        stops = self._stops_against(session, event.zones)
         if stops:
             message = f"{', '.join(event.zones)}: stopped by {', '.join(stops)}; ask again after the reset"
             self._answer(event, fx.Rejected(Rejection.STOPPED, message, zones=event.zones, stop_ids=tuple(stops)))
@@ -40,6 +40,15 @@ class Asking(State):
             self._answer(event, fx.Rejected(Rejection.ALREADY_HELD, message, zones=held))
             return
         self._decide(event, session)
+
+    def _stops_against(self, session: Session, zones: tuple[str, ...]) -> list[str]:
+        """Active stops over the zones, over where the agent may stand, or latched by it: it may not move at all."""
+        if not self.stops.active():
+            return []
+        places = (*zones, *(u.zone for u in self.units.of_agent(session.agent_id)))
+        covering = {s.stop_id for z in places for s in self.stops.covering(z)}
+        latched = {s.stop_id for s in self.stops.active() if s.stop_id in session.told_stops | session.acked_stops}
+        return sorted(covering | latched)
 
     def _check_ask(self, event: ev.Asked) -> None:
         if not event.zones:

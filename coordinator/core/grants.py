@@ -38,6 +38,7 @@ class Grant:
     phase: GrantPhase = GrantPhase.PENDING
     granted_at_ms: int = 0
     deadline_ms: int = 0
+    warn_at_ms: int = 0
     warned: bool = False
     extending_in: int = 0
     extension_ms: int = 0
@@ -90,8 +91,9 @@ class Grants:
         if deadline <= grant.deadline_ms:
             return
         grant.deadline_ms, grant.warned = deadline, False
+        grant.warn_at_ms = now_ms + lasts_ms * warn_permille // 1000
         heapq.heappush(self._alarms, (deadline, Alarm.OVERDUE, grant.token))
-        heapq.heappush(self._alarms, (now_ms + lasts_ms * warn_permille // 1000, Alarm.WARN, grant.token))
+        heapq.heappush(self._alarms, (grant.warn_at_ms, Alarm.WARN, grant.token))
 
     def committed(self, upto: int) -> list[Grant]:
         """Takes out the grants whose grant or extension the store now holds."""
@@ -139,4 +141,4 @@ class Grants:
             return False
         if alarm[1] is Alarm.OVERDUE:
             return alarm[0] == grant.deadline_ms
-        return not grant.warned and alarm[0] <= grant.deadline_ms
+        return not grant.warned and alarm[0] == grant.warn_at_ms

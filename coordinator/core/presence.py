@@ -127,7 +127,16 @@ class Presence(Stopping):
         self._adopt_latches(event, session)
         self._changes.agents.add(event.agent_id)
         self._send(event.conn, event.agent_id, "", self._welcome(session))
-        session.told_stops.update(s.stop_id for s in self.stops.active())
+        self._tell_standing_stops(event, session)
+
+    def _tell_standing_stops(self, event: ev.Hello, session: Session) -> None:
+        """Stops that cover where a returning agent may stand and that it does not know of yet."""
+        zones = [u.zone for u in self.units.of_agent(event.agent_id)]
+        for stop in self.stops.active():
+            if stop.stop_id in event.latched_stop_ids or any(self.stops.covers(stop, z) for z in zones):
+                session.told_stops.add(stop.stop_id)
+                if stop.stop_id not in event.latched_stop_ids:
+                    self._stop_sends.append(fx.Send(event.conn, event.agent_id, "", fx.StopRaised(stop)))
 
     def _check_hello(self, event: ev.Hello, session: Session | None) -> None:
         agent = event.agent_id

@@ -41,7 +41,9 @@ class Stopping(Holding):
             self._tell(overdue.agent_id, fx.Expired(overdue.token, overdue.all_zones, stop.stop_id))
         for agent_id in sorted(affected):
             self._stop_agent(agent_id, stop)
-        for waiter in self.queue.waiting_for(scope):
+        waiters = {w.order: w for w in self.queue.waiting_for(scope)}
+        waiters |= {w.order: w for agent_id in affected for w in self.queue.of_agent(agent_id)}
+        for _, waiter in sorted(waiters.items()):
             message = f"{', '.join(waiter.zones)}: stopped by {stop.stop_id}; ask again after the reset"
             rejected = fx.Rejected(Rejection.STOPPED, message, zones=waiter.zones, stop_ids=(stop.stop_id,))
             self._drop_waiter(waiter)

@@ -1,0 +1,246 @@
+"""Deadlines, stops, resets, clearances, cold starts and take-overs."""
+
+from __future__ import annotations
+
+import pytest
+from core.bench import FLOOR, Bench, only
+
+from coordinator.core import effects as fx
+from coordinator.core import events as ev
+from coordinator.core.machine import FloorChanged
+from coordinator.core.model import BlockCause, FloorSpec, UnitState, ZoneSpec
+from coordinator.core.rejections import Refusal, Rejection
+
+
+def overdue() -> tuple[Bench, str]:
+    """Agent a holds A past its time; returns the stop's id."""
+    bench = Bench()
+    bench.hello("a")
+    bench.hello("b")
+    token = only(bench.ask("a", "A", ms=1_000), fx.Granted).token
+    answers = bench.wait(1_100)
+    assert only(answers, fx.StopRaised).stop.stop_id == f"deadline:{token}"
+    return bench, f"deadline:{token}"
+
+
+def test_the_coordinators_deadline_allows_for_the_clocks_error() -> None:
+    bench = Bench()
+    bench.hello("a")
+    bench.ask("a", "A", ms=10_000)
+    bench.wait(10_099)
+    assert bench.machine.stops.active() == []
+    assert only(bench.wait(1), fx.Expired).zones == ("A",)
+
+
+def test_an_overdue_hold_stops_its_group_and_the_zone_stays_occupied() -> None:
+    bench, stop_id = overdue()
+    unit = bench.machine.units.of("A")[0]
+    assert (unit.state, unit.cause, unit.agent_id) == (UnitState.BLOCKED, BlockCause.OVERDUE, "a")
+    rejected = only(bench.ask("b", "B"), fx.Rejected)
+    assert (rejected.reason, rejected.stop_ids) == (Rejection.STOPPED, (stop_id,))
+    only(bench.ask("b", "C"), fx.Granted)  # another stop group
+
+
+def test_a_stop_leaves_in_the_step_itself_and_the_rest_behind_its_commit() -> None:
+    bench = Bench()
+    bench.hello("a")
+    bench.ask("a", "A")
+    step = bench.machine.handle(
+        ev.StopAsked(now_ms=bench.now_ms, conn=0, operator="ann", reason="smoke", stop_id="s", floor=True)
+    )
+    assert [s.answer.stop.stop_id for s in step.stops if isinstance(s.answer, fx.StopRaised)] == ["s"]
+    assert [type(s.answer) for s in step.sends] == [fx.StopsReported]
+
+
+def test_a_late_release_is_rejected_and_never_frees() -> None:
+    bench, stop_id = overdue()
+    token = int(stop_id.partition(":")[2])
+    assert only(bench.release("a", token), fx.Rejected).reason is Rejection.GRANT_ENDED
+    assert bench.machine.units.of("A")[0].state is UnitState.BLOCKED
+
+
+def test_a_stop_outlives_the_coordinator_and_only_a_named_operator_with_a_reason_ends_it() -> None:
+    bench, stop_id = overdue()
+    bench.acknowledge("a")
+    bench.start()
+    assert [s.stop_id for s in bench.machine.stops.active()] == [stop_id]
+    bench.hello("a")
+    bench.hello("b")
+    assert only(bench.ask("b", "B"), fx.Rejected).reason is Rejection.STOPPED
+    assert only(bench.reset(stop_id, operator=" "), fx.Failed).refusal is Refusal.OPERATOR_REQUIRED
+    assert only(bench.reset(stop_id, reason=""), fx.Failed).refusal is Refusal.REASON_REQUIRED
+    assert only(bench.reset("deadline:1"), fx.Failed).refusal is Refusal.UNKNOWN_STOP
+    only(bench.reset(stop_id), fx.StopsReported)
+    only(bench.ask("b", "B"), fx.Granted)
+
+
+def test_a_reset_waits_until_every_occupant_is_confirmed_standing_or_cleared() -> None:
+    bench, stop_id = overdue()
+    failed = only(bench.reset(stop_id), fx.Failed)
+    assert failed.refusal is Refusal.OCCUPANT_UNCONFIRMED
+    assert "a" in failed.message
+    bench.close("a")  # it vanishes: nobody can confirm for it but an operator
+    only(bench.reset(stop_id), fx.Failed)
+    bench.clear("A")
+    only(bench.reset(stop_id), fx.StopsReported)
+
+
+def test_a_reset_restarts_nothing_and_a_standing_occupant_converts_its_own_residue() -> None:
+    bench, stop_id = overdue()
+    bench.acknowledge("a")
+    answers = bench.reset(stop_id)
+    assert not any(isinstance(a, fx.Granted) for a in answers)
+    assert len(bench.machine.grants) == 0
+    again = only(bench.ask("a", "A"), fx.Granted)
+    only(bench.release("a", again.token), fx.Released)
+
+
+def test_a_stop_ends_every_grant_of_an_agent_in_scope_and_rejects_waiters() -> None:
+    bench = Bench()
+    for agent in ("a", "b", "c"):
+        bench.hello(agent)
+    only(bench.ask("a", "A"), fx.Granted)
+    elsewhere = only(bench.ask("a", "C"), fx.Granted).token
+    bench.ask("b", "A")
+    far = only(bench.ask("c", "X"), fx.Granted).token
+    answers = bench.stop(stop_group="west")
+    assert [a.reason for a in answers if isinstance(a, fx.Rejected)] == [Rejection.STOPPED]
+    assert bench.machine.grants.get(elsewhere) is None
+    assert bench.machine.grants.get(far) is not None
+    assert len(bench.machine.queue) == 0
+
+
+def test_a_grant_that_nobody_was_told_of_is_taken_back_by_a_stop() -> None:
+    bench = Bench()
+    bench.hello("a")
+    asked = ev.Asked(**bench._who("a"), request_id="r", zones=("A",), expected_ms=1_000, payload="p")
+    step = bench.machine.handle(asked)
+    bench.stop(zone="A")
+    bench.machine.handle(ev.Committed(now_ms=bench.now_ms, upto=step.seq + 1))
+    assert [bench.machine.as_of_now(s) for s in step.sends] == [None]
+    assert bench.machine.units.of("A")[0].state is UnitState.FREE
+
+
+def test_a_stop_is_idempotent_by_its_id_and_an_old_id_is_not_reused() -> None:
+    bench = Bench()
+    bench.stop(floor=True, stop_id="s")
+    bench.stop(floor=True, stop_id="s")
+    assert bench.machine.totals.stops == 1
+    bench.reset("s")
+    assert only(bench.stop(floor=True, stop_id="s"), fx.Failed).refusal is Refusal.BAD_FIELD
+
+
+def test_a_stop_needs_exactly_one_known_scope() -> None:
+    bench = Bench()
+    assert only(bench.stop(), fx.Failed).refusal is Refusal.BAD_SCOPE
+    assert only(bench.stop(zone="A", floor=True), fx.Failed).refusal is Refusal.BAD_SCOPE
+    assert only(bench.stop(zone="nowhere"), fx.Failed).refusal is Refusal.UNKNOWN_ZONE
+    assert only(bench.stop(stop_group="nowhere"), fx.Failed).refusal is Refusal.UNKNOWN_STOP_GROUP
+
+
+def test_a_latch_that_the_ledger_never_heard_of_is_adopted() -> None:
+    """The stop left, the coordinator died before its commit, the agent stands latched."""
+    bench = Bench()
+    bench.hello("a")
+    bench.ask("a", "A")
+    bench.latched["a"] = {"lost-stop"}
+    bench.start()
+    bench.hello("a")
+    assert [s.stop_id for s in bench.machine.stops.active()] == ["lost-stop"]
+    only(bench.reset("lost-stop"), fx.StopEnded)
+    assert bench.latched["a"] == set()
+
+
+def test_nothing_trips_on_a_tick_without_a_fresh_fence() -> None:
+    bench = Bench()
+    bench.hello("a")
+    bench.ask("a", "A", ms=1_000)
+    bench.now_ms += 5_000
+    bench.do(ev.Ticked(now_ms=bench.now_ms, fence_fresh=False))
+    assert bench.machine.stops.active() == []
+    bench.do(ev.Ticked(now_ms=bench.now_ms))
+    assert len(bench.machine.stops.active()) == 1
+
+
+def test_an_inherited_deadline_counts_from_the_take_over_and_not_before_reattach_ms() -> None:
+    bench = Bench()
+    bench.hello("a")
+    token = only(bench.ask("a", "A", ms=500), fx.Granted).token
+    bench.now_ms += 100_000
+    bench.start()
+    bench.wait(1_999)
+    assert bench.machine.stops.active() == []
+    bench.wait(1)
+    assert [s.stop_id for s in bench.machine.stops.active()] == [f"deadline:{token}"]
+
+
+def test_a_new_ledgers_zones_are_unknown_until_a_person_looked() -> None:
+    bench = Bench(assume_empty=False)
+    bench.hello("a")
+    queued = only(bench.ask("a", "A"), fx.Queued)
+    assert [b.kind for b in queued.blockers] == ["UNKNOWN"]
+    bench.clear("B")
+    assert bench.machine.units.of("B")[0].state is UnitState.FREE
+    answers = bench.clear(all_unknown=True)
+    assert only(answers, fx.ZonesCleared).zones == ("A", "C", "X")
+    only(answers, fx.Granted)
+    bench.start()
+    assert bench.machine.units.unknown_count == 0
+
+
+def test_an_agent_that_declares_where_it_stands_blocks_the_zone_and_can_ask_for_it() -> None:
+    bench = Bench(assume_empty=False)
+    welcome = only(bench.hello("a", standing_zones=("A",)), fx.Welcome)
+    assert welcome.blocked_zones == ("A",)
+    bench.hello("b")
+    assert only(bench.hello("c", standing_zones=("A",)), fx.Failed).refusal is Refusal.STANDING_CONFLICT
+    bench.clear(all_unknown=True)
+    only(bench.ask("b", "A"), fx.Queued)
+    only(bench.ask("a", "A"), fx.Granted)
+
+
+def test_clearing_refuses_live_grants_and_contradicted_zones_with_nothing_half_done() -> None:
+    bench = Bench()
+    bench.hello("a")
+    bench.hello("b")
+    token = only(bench.ask("a", "A"), fx.Granted).token
+    blocked = only(bench.ask("b", "B"), fx.Granted).token
+    bench.abandon("b", blocked)
+    assert only(bench.clear("B", "A"), fx.Failed).refusal is Refusal.STILL_GRANTED
+    assert bench.machine.units.of("B")[0].state is UnitState.BLOCKED
+    bench.report("b", "B")
+    assert only(bench.clear("B"), fx.Failed).refusal is Refusal.OCCUPANT_INSIDE
+    bench.report("b")
+    only(bench.clear(agent_id="b"), fx.ZonesCleared)
+    bench.release("a", token)
+    assert only(bench.clear("all"), fx.Failed).refusal is Refusal.NOTHING_TO_CLEAR
+
+
+def test_safety_actions_are_audited_and_the_audit_is_bounded() -> None:
+    bench, stop_id = overdue()
+    bench.acknowledge("a")
+    bench.reset(stop_id)
+    actions = [(a.action, a.actor) for a in bench.machine.audit]
+    assert actions == [("clearance", "assume-empty"), ("stop", "coordinator"), ("reset", "ann")]
+
+
+def test_a_floor_with_someone_on_it_cannot_be_changed_under_them() -> None:
+    bench = Bench()
+    bench.hello("a")
+    token = only(bench.ask("a", "A"), fx.Granted).token
+    bench.floor = FloorSpec("test", 2, "other-hash", (*FLOOR.zones, ZoneSpec("D")))
+    with pytest.raises(FloorChanged, match="occupied"):
+        bench.start()
+    bench.floor = FLOOR
+    bench.start()
+    bench.hello("a")
+    bench.release("a", token)
+    bench.floor = FloorSpec("test", 2, "other-hash", (*FLOOR.zones, ZoneSpec("D")))
+    bench.start()
+    bench.hello("a")
+    only(bench.ask("a", "D"), fx.Granted)
+
+
+def test_an_agent_that_saw_a_higher_token_than_the_ledger_is_refused() -> None:
+    bench = Bench()
+    assert only(bench.hello("a", highest_token=1 << 50), fx.Failed).refusal is Refusal.LEDGER_BEHIND
