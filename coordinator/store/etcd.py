@@ -46,7 +46,7 @@ from coordinator.store.retry import Pause
 log = logging.getLogger(__name__)
 
 LEASE_MS = 2_000
-MIN_LEASE_MS = 1_000
+MIN_LEASE_MS = 500
 MAX_LEASE_MS = 60_000
 PAGE_KEYS = 2_000
 LOAD_ATTEMPTS = 3

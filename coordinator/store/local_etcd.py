@@ -17,7 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -138,11 +138,11 @@ class LocalEtcd:
         await self.stop()
 
     def __enter__(self) -> LocalEtcd:
-        asyncio.run(self.start())
+        _run(self.start())
         return self
 
     def __exit__(self, *error: object) -> None:
-        asyncio.run(self.stop())
+        _run(self.stop())
 
     def _place(self) -> list[_Member]:
         """The members' ports: those of the cluster kept in the directory, else free ones."""
@@ -249,6 +249,15 @@ class LocalEtcd:
 
     def _tail(self, index: int) -> str:
         return self._log_path(index).read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+
+
+def _run(work: Coroutine[object, object, None]) -> None:
+    """In a loop of its own, which leaves the current one alone; not in its own thread, with which members would die."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        loop.close()
 
 
 def _find_etcd() -> str:
