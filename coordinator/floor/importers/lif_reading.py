@@ -98,6 +98,7 @@ def _form_problems(data: Any) -> Iterator[Problem]:
     except Exception:  # as above: assertions, parser errors
         needed = "creator, exportTimestamp (ISO 8601), lifVersion, projectIdentification"
         yield Problem("metaInformation", shown(data.get("metaInformation")), "not as LIF has it", f"Give {needed}")
+    empty: list[Problem] = []
     for index, layout in enumerate(data["layouts"]):
         field = f"layouts[{index}]"
         if not isinstance(layout, dict):
@@ -108,11 +109,19 @@ def _form_problems(data: Any) -> Iterator[Problem]:
                 yield Problem(f"{field}.{key}", shown(layout.get(key)), "must be text", f"Give the layout a {key}")
         for part, (parse, checks) in _PARTS.items():
             items = layout.get(part)
+            if part == "nodes" and items == []:
+                empty.append(_no_nodes(f"{field}.nodes", layout.get("layoutId")))
             if not isinstance(items, list):
                 yield Problem(f"{field}.{part}", shown(items), "must be a list", f"Give {part}, [] when there are none")
                 continue
             for number, item in enumerate(items):
                 yield from _item_problems(f"{field}.{part}[{number}]", item, parse, checks)
+    if len(empty) == len(data["layouts"]):  # otherwise the layout that is chosen decides
+        yield from empty
+
+
+def _no_nodes(field: str, layout_id: object) -> Problem:
+    return Problem(field, "[]", f"layout {layout_id} has no nodes", "Choose another layout, or export its nodes")
 
 
 def _item_problems(
@@ -152,12 +161,7 @@ def choose(found: list[Layout], layout_id: str | None, source: str) -> int:
 def reference_problems(layout: Layout, field: str) -> Iterator[Problem]:
     """No nodes, ids given twice, references to nothing."""
     if not layout.nodes:
-        yield Problem(
-            f"{field}.nodes",
-            "[]",
-            f"layout {layout.layout_id} has no nodes",
-            "Choose another layout, or export its nodes",
-        )
+        yield _no_nodes(f"{field}.nodes", layout.layout_id)
     for part, ids in (
         ("nodes", [node.node_id for node in layout.nodes]),
         ("edges", [edge.edge_id for edge in layout.edges]),
