@@ -7,10 +7,12 @@ group is killed from here. Imports only the standard library.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +54,7 @@ class Custody:
         self._control: int | None = control
         self._reports = reports
         self._until_ns = 0
+        self._closing = threading.Lock()
         self.ended: asyncio.Task[Ending] = asyncio.create_task(self._wait(), name="command-end")
 
     @classmethod
@@ -103,26 +106,34 @@ class Custody:
         """Passes a signal that this process got on to the command's whole group."""
         self._order(f"signal {int(number)}")
 
+    def order_end(self) -> None:
+        """Tells the warden to end the command now. Callable from any thread; returns at once."""
+        self._order("end")
+
     async def end(self) -> Ending:
         """Ends the command now; returns when nothing of its group is left."""
-        self._order("end")
+        self.order_end()
         return await asyncio.shield(self.ended)
 
     def _order(self, line: str) -> None:
-        if self._control is None:
-            return
-        try:
-            os.write(self._control, line.encode() + b"\n")
-        except BrokenPipeError:
-            # The warden is gone, and `_wait` is about to see that.
-            return
+        with self._closing:
+            if self._control is None:
+                return
+            # The warden may be gone; `_wait` is about to see that.
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._control, line.encode() + b"\n")
+
+    def _let_go(self) -> None:
+        # Under the lock: another thread must never write to a descriptor that has become something else.
+        with self._closing:
+            if self._control is not None:
+                os.close(self._control)
+                self._control = None
 
     async def _wait(self) -> Ending:
         line = await self._reports.readline()
         await self._process.wait()
-        if self._control is not None:
-            os.close(self._control)
-            self._control = None
+        self._let_go()
         if not line:
             # Somebody killed the warden. What it watched must not go on unwatched.
             signal_group(self.pid, signal.SIGKILL)
