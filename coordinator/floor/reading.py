@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -18,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from coordinator.floor.document import FORMAT, FloorDocument
 from coordinator.floor.problems import FloorError, Problem, shown
-from coordinator.floor.survey import Survey, survey
+from coordinator.floor.survey import NOTHING, Omitted, Survey, survey
 
 MAX_TEXT_CHARS = 16 * 1024 * 1024
 MAX_NODES = 2_000_000
@@ -43,10 +44,12 @@ _MISSING = {
 def read(text: str, source: str) -> tuple[FloorDocument, Survey]:
     """Reads one floor; raises FloorError with all its problems, each with its line where it has one."""
     node, raw = _parse_yaml(text, source)
-    problems = list(_doubled(node, ()))
-    document, found, complete = _document(raw)
-    problems += found
-    surveyed = survey(document, complete=complete and not problems) if document is not None else None
+    doubled = list(_doubled(node, ()))
+    document, found, omitted = _document(raw)
+    problems = doubled + found
+    if any(problem.field.startswith("zones") for problem in doubled):
+        omitted = replace(omitted, cells=True)
+    surveyed = survey(document, omitted) if document is not None else None
     if surveyed is not None:
         problems += surveyed.problems
     if problems or document is None or surveyed is None:
@@ -85,14 +88,15 @@ def _syntax_problem(text: str, error: yaml.MarkedYAMLError) -> Problem:
     said = ", ".join(part for part in (error.context, error.problem) if part)
     if mark is None:
         return Problem("file", "", f"YAML syntax: {said}", "Mend the syntax")
-    lines = text.splitlines()
-    row = lines[mark.line] if mark.line < len(lines) else ""
+    lines = text.splitlines() or [""]
+    at = min(mark.line, len(lines) - 1)  # an unclosed bracket is noticed one line below the last
+    row = lines[at]
     hint = (
         "Indent with spaces, not tabs"
         if "\t" in row
         else "Look at this line and the one above: brackets, quotes, colons, indentation"
     )
-    return Problem(f"column {mark.column + 1}", shown(row.strip()), f"YAML syntax: {said}", hint, mark.line + 1)
+    return Problem(f"column {mark.column + 1}", shown(row.strip()), f"YAML syntax: {said}", hint, at + 1)
 
 
 def _written_out(node: yaml.Node, sizes: dict[int, int]) -> int:
@@ -133,18 +137,14 @@ def _doubled(node: yaml.Node, path: Path) -> Iterator[Problem]:
             yield from _doubled(value, own)
 
 
-def _document(raw: dict[Any, Any]) -> tuple[FloorDocument | None, list[Problem], bool]:
-    """Validates field by field; takes out what fails and tries the rest again, so that there is something to survey.
-
-    The third value is False when a zone or its cells had to be taken out: then uncovered cells are no news.
-    """
+def _document(raw: dict[Any, Any]) -> tuple[FloorDocument | None, list[Problem], Omitted]:
+    """Validates field by field; takes out what fails and tries the rest again, so that there is something to survey."""
     problems: list[Problem] = []
     taken: set[Path] = set()
     left: Any = copy.deepcopy(raw)
     for _ in range(MAX_MENDS):
         try:
-            complete = not any(path[0] in ("zones", "zone_per_cell") for path in taken)
-            return FloorDocument.model_validate(left), problems, complete
+            return FloorDocument.model_validate(left), problems, _omitted(taken)
         except ValidationError as error:
             details = [(_path(detail), detail) for detail in error.errors()]
             problems += [
@@ -152,9 +152,23 @@ def _document(raw: dict[Any, Any]) -> tuple[FloorDocument | None, list[Problem],
             ]
             for path in sorted({_item(path) for path, _ in details}, key=_deepest_last_first):
                 if not _take_out(left, path):
-                    return None, problems, False
+                    return None, problems, NOTHING
                 taken.add(path)
-    return None, problems, False
+    return None, problems, NOTHING
+
+
+def _omitted(taken: set[Path]) -> Omitted:
+    def given(section: str) -> frozenset[str]:
+        return frozenset(str(path[1]) for path in taken if path[0] == section and len(path) > 1)
+
+    cells = any(
+        path in (("zones",), ("zone_per_cell",)) or (path[0] == "zones" and _hides_cells(path)) for path in taken
+    )
+    return Omitted(zones=given("zones"), kinds=given("agent_kinds"), cells=cells)
+
+
+def _hides_cells(path: Path) -> bool:
+    return len(path) < 3 or path[2] == "cells"
 
 
 def _path(detail: ErrorDetails) -> Path:

@@ -30,31 +30,45 @@ class Survey:
     problems: tuple[Problem, ...]
 
 
-def survey(document: FloorDocument, *, complete: bool = True) -> Survey:
-    """Checks the whole document. `complete=False`: zones were taken out and reported; uncovered cells are no news."""
+@dataclass(frozen=True, slots=True)
+class Omitted:
+    """What a document lacks because it was wrong and is reported already; what follows from that is no news.
+
+    `zones` and `kinds` are the names that the file gives all the same; `cells`: some zone's cells are not known.
+    """
+
+    zones: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    cells: bool = False
+
+
+NOTHING = Omitted()
+
+
+def survey(document: FloorDocument, omitted: Omitted = NOTHING) -> Survey:
+    """Checks the whole document."""
     problems = check_rows(document.grid)
     grid = Grid(tuple(document.grid)) if not problems else None
     zones: dict[str, tuple[Cell, ...]] = {}
     if grid is not None:
-        zones, found = _partition(document, grid, complete)
+        zones, found = _partition(document, grid, omitted)
         problems += found
-        problems += _capacities(document, zones)
         problems += _reachability(grid, zones)
         problems += _places(document, grid)
-    names = set(zones) if grid is not None else set(document.zones)
-    problems += _names(document, names, complete and grid is not None)
+    names_known = grid is not None and not (omitted.cells and document.zone_per_cell is not None)
+    problems += _names(document, set(zones) | omitted.zones, omitted.kinds, names_known)
     return Survey(grid, zones, tuple(problems))
 
 
 def _partition(
-    document: FloorDocument, grid: Grid, complete: bool
+    document: FloorDocument, grid: Grid, omitted: Omitted
 ) -> tuple[dict[str, tuple[Cell, ...]], list[Problem]]:
     owner: dict[Cell, str] = {}
     overlaps: dict[tuple[str, str], list[Cell]] = {}
     problems: list[Problem] = []
     zones: dict[str, tuple[Cell, ...]] = {}
     for name, entry in document.zones.items():
-        own: list[Cell] = []
+        claimed: set[Cell] = set()
         blocked: list[Cell] = []
         for index, patch in enumerate(entry.cells):
             if not _inside(grid, patch):
@@ -63,9 +77,9 @@ def _partition(
             for cell in patch_cells(patch):
                 if not grid.is_open(cell):
                     blocked.append(cell)
-                elif owner.setdefault(cell, name) == name:
-                    own.append(cell)
-                else:
+                    continue
+                claimed.add(cell)
+                if owner.setdefault(cell, name) != name:
                     overlaps.setdefault((owner[cell], name), []).append(cell)
         if blocked:
             problems.append(
@@ -76,7 +90,7 @@ def _partition(
                     "Leave them out of the zone, or open them in the grid",
                 )
             )
-        zones[name] = tuple(sorted(set(own), key=lambda cell: (cell[1], cell[0])))
+        zones[name] = tuple(sorted(claimed, key=lambda cell: (cell[1], cell[0])))
     for (first, second), cells in overlaps.items():
         problems.append(
             Problem(
@@ -86,10 +100,11 @@ def _partition(
                 f"Give {'it' if len(cells) == 1 else 'each'} to one of the two; to group zones, name an area",
             )
         )
+    problems += _capacities(document, zones)
     free = [cell for cell in grid.open_cells() if cell not in owner]
     if document.zone_per_cell is not None:
         problems += _one_each(document, free, zones)
-    elif complete and free:
+    elif free and not omitted.cells:
         problems += [_uncovered(region) for region in _regions(grid, free)]
     return zones, problems
 
@@ -252,23 +267,24 @@ def _standing(field: str, cell: Cell, grid: Grid, *, want_open: bool) -> Iterato
         yield Problem(field, shown(list(cell)), f"the cell is {state} in the grid", remedy)
 
 
-def _names(document: FloorDocument, zones: set[str], complete: bool) -> Iterator[Problem]:
+def _names(document: FloorDocument, zones: set[str], kinds: frozenset[str], zones_known: bool) -> Iterator[Problem]:
+    kinds |= set(document.agent_kinds)
     for area, members in document.areas.items():
         if area in zones:
             yield Problem(
                 f"areas.{area}", "", "a zone has this name too", "Zones and areas share one set of names; rename one"
             )
         for index, member in enumerate(members):
-            if complete and member not in zones:
+            if zones_known and member not in zones:
                 yield _unknown(f"areas.{area}[{index}]", member, "zone", zones)
             if member in members[:index]:
                 yield Problem(f"areas.{area}[{index}]", shown(member), "named twice in this area", "Name it once")
     for name, arm in document.arms.items():
         for index, zone in enumerate(arm.zones):
-            if complete and zone not in zones:
+            if zones_known and zone not in zones:
                 yield _unknown(f"arms.{name}.zones[{index}]", zone, "zone", zones)
-        if arm.kind not in document.agent_kinds:
-            yield _unknown(f"arms.{name}.kind", arm.kind, "agent kind", set(document.agent_kinds))
+        if arm.kind not in kinds:
+            yield _unknown(f"arms.{name}.kind", arm.kind, "agent kind", set(kinds))
     yield from _shared_cells(document)
 
 
