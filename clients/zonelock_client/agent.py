@@ -1,0 +1,557 @@
+"""An agent on a link: asks, holds, reports, stands still when told to, and leaves.
+
+Rule: what the agent may not do any more is decided in the session core (or by the dead-man), here it is only carried
+out and handed to who waits for it; nothing that waits is forgotten when the agent closes. Never blocks the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+from zonelock.v1 import floor_pb2
+from zonelock.v1 import zone_service_pb2 as pb
+
+from zonelock_client import arguments
+from zonelock_client.clock import boottime_ns
+from zonelock_client.dead_man import DeadMan, Halt
+from zonelock_client.errors import ArgumentError, GoodbyeRejected, GrantLost, GrantRejected, LinkLost, RequestError
+from zonelock_client.grant import Grant, halt_for
+from zonelock_client.hold import Hold
+from zonelock_client.link import Link
+from zonelock_client.operators import Operator
+from zonelock_client.session_core.agent import AgentCore
+from zonelock_client.session_core.values import (
+    AgentSpec,
+    AskEnded,
+    AskGranted,
+    AskQueued,
+    DeadlineMoved,
+    ExtendEnded,
+    Failure,
+    GrantGone,
+    GrantWarned,
+    HeldGrant,
+    HelloRefused,
+    Late,
+    LinkMoved,
+    LinkState,
+    LostReason,
+    Notice,
+    Outcome,
+    Rejection,
+    Settled,
+    StopLatched,
+    StopLifted,
+    Welcomed,
+)
+from zonelock_client.standstill import HaltCallback, LinkAlarm, Standstill, StopCallback, call
+from zonelock_client.status import from_failure, from_rejection
+
+logger = logging.getLogger("zonelock.client")
+
+LinkCallback = Callable[[LinkState], Awaitable[None] | None]
+GrantCallback = Callable[[Grant], Awaitable[None] | None]
+STOP_LOOK_S = 1.0
+
+QueuedCallback = Callable[[int, tuple[floor_pb2.Blocker, ...]], None]
+
+
+class Agent:
+    """Made by `connect` or `Fleet.agent`. Use as an async context manager, or `close()` it."""
+
+    def __init__(
+        self, link: Link, spec: AgentSpec, dead_man: DeadMan, *, halt_timeout_s: float, owns_link: bool
+    ) -> None:
+        self._link = link
+        self._spec = spec
+        self._dead_man = dead_man
+        self._owns_link = owns_link
+        self.core: AgentCore = link.core.add_agent(spec, boottime_ns())
+        link.listeners[spec.agent_id] = self
+        self.holds: set[Hold] = set()
+        self._grants: dict[int, Grant] = {}
+        self._asks: dict[str, asyncio.Future[Grant]] = {}
+        self._queued: dict[str, QueuedCallback] = {}
+        self._settlements: dict[int, asyncio.Future[Outcome]] = {}
+        self._extensions: dict[str, asyncio.Future[Outcome]] = {}
+        self._on_link: list[LinkCallback] = []
+        self._on_warned: list[GrantCallback] = []
+        self._standstill = Standstill(spec.agent_id, dead_man, halt_timeout_s)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._welcomed: asyncio.Future[None] = link.loop.create_future()
+        self._stops_changed = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._barred: set[str] = set()
+        self._link_alarm = LinkAlarm(self)
+        self._closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<Agent {self.agent_id}, {'closed' if self._closed else self.link}, {len(self._grants)} grants>"
+
+    # -- what is known -------------------------------------------------------------------------------------------
+
+    @property
+    def agent_id(self) -> str:
+        return self._spec.agent_id
+
+    @property
+    def stop_ms(self) -> int:
+        """What the machine needs to come to a stand."""
+        return self._spec.stop_ms
+
+    @property
+    def session_secret(self) -> bytes:
+        """Keep it (privately) to resume this agent's grants after a restart of its process."""
+        return self._spec.session_secret
+
+    @property
+    def highest_token(self) -> int:
+        """The highest token seen; keep it beside the secret, a coordinator with an older ledger is then found out."""
+        return self.core.highest_token
+
+    @property
+    def link(self) -> LinkState:
+        """CONNECTED, SUSPENDED (cross no boundary) or LOST (stop), as of now; see `LinkState`."""
+        return LinkState.LOST if self._closed else self.core.link(boottime_ns())
+
+    @property
+    def link_lost_ns(self) -> int:
+        """When the link counts as LOST if nothing more is heard, CLOCK_BOOTTIME. Readable from any thread."""
+        return self.core.link_lost_ns
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        """Live grants, oldest first; after a restart with the same secret, those of the earlier process too."""
+        live = (grant for token, grant in sorted(self._grants.items()) if token in self.core.grants)
+        return tuple(grant for grant in live if not grant.lost and not grant.held.returning)
+
+    @property
+    def blocked_zones(self) -> tuple[str, ...]:
+        """Zones that the agent occupied without a live grant when it last said hello."""
+        return self.core.blocked_zones
+
+    @property
+    def active_stops(self) -> tuple[floor_pb2.Stop, ...]:
+        """Stops the agent is latched by; each stays until a named operator resets it."""
+        return tuple(stop for _, stop in sorted(self.core.latched.items()))
+
+    # -- callbacks -----------------------------------------------------------------------------------------------
+
+    def on_halt(self, callback: HaltCallback) -> HaltCallback:
+        """Registers the motion stop. It is called FROM THE DEAD-MAN'S THREAD, whatever the event loop does.
+
+        Called at the deadline of a grant, when the link counts as LOST with grants held, on a stop, and when the
+        coordinator ends a grant. Must be short, thread-safe and idempotent; must return once the machine is told to
+        stand, and raise if it could not tell it. Usable as a decorator.
+        """
+        self._standstill.on_halt.append(callback)
+        return callback
+
+    def on_stop(self, callback: StopCallback) -> StopCallback:
+        """Registers a callback (sync or async, on the event loop) for an emergency stop.
+
+        The stop is acknowledged ("stands still") once every on_halt and on_stop callback has returned; one that
+        raises, or an async one still running after `halt_timeout_s` (it is cancelled then), leaves it
+        unacknowledged, so that an operator has to look. Usable as a decorator.
+        """
+        self._standstill.on_stop.append(callback)
+        return callback
+
+    def on_link(self, callback: LinkCallback) -> LinkCallback:
+        """Registers a callback (sync or async, on the event loop) for changes of `link`. Usable as a decorator."""
+        self._on_link.append(callback)
+        return callback
+
+    def on_warned(self, callback: GrantCallback) -> GrantCallback:
+        """Registers a callback (sync or async, on the event loop) for "four fifths of this grant's time are over"."""
+        self._on_warned.append(callback)
+        return callback
+
+    # -- asking --------------------------------------------------------------------------------------------------
+
+    def hold(
+        self, *zones: str, expected_ms: int, priority: int = 0, no_wait: bool = False, timeout_s: float | None = None
+    ) -> Hold:
+        """`async with agent.hold("Z_32", expected_ms=8_000) as grant:` waits for the zones and holds them for the
+        block.
+
+        Entering raises what `acquire` raises. Losing the grant cancels the block and raises GrantLost at its end.
+        Leave it with `await grant.cleared()`; otherwise the grant is abandoned and the zones stay occupied.
+        """
+        self._check_ask(zones, expected_ms, priority, timeout_s)
+        return Hold(self, zones, expected_ms, priority, no_wait, timeout_s)
+
+    async def acquire(
+        self,
+        *zones: str,
+        expected_ms: int,
+        priority: int = 0,
+        no_wait: bool = False,
+        timeout_s: float | None = None,
+        on_queued: QueuedCallback | None = None,
+    ) -> Grant:
+        """Asks for all of the zones or none and waits in the queue for them.
+
+        `expected_ms`: how long they are needed from the grant on, braking included. `priority` 0 to 9, higher
+        first. `no_wait`: be rejected ("BUSY") rather than queue. `timeout_s`: raise TimeoutError and cancel the
+        ask. `on_queued(position, blockers)` is called when the ask queues and whenever its place changes.
+
+        Raises ArgumentError, GrantRejected, GrantLost ("late": it came too late to be used, and was declined),
+        RequestError, OutboxFull, LinkLost (the agent was closed). While no coordinator answers it waits; the ask is
+        sent again, under the same request id, to the next one.
+        """
+        self._check_ask(zones, expected_ms, priority, timeout_s)
+        self._check_open()
+        if self.core.latched:
+            stop_ids = tuple(sorted(self.core.latched))
+            raise GrantRejected(
+                "STOPPED",
+                f"latched by {', '.join(stop_ids)}; await agent.stop_cleared(), then ask again",
+                zones=zones,
+                stop_ids=stop_ids,
+            )
+        request_id = self.core.ask(zones, expected_ms, priority=priority, no_wait=no_wait)
+        future: asyncio.Future[Grant] = self._link.loop.create_future()
+        self._asks[request_id] = future
+        if on_queued is not None:
+            self._queued[request_id] = on_queued
+        self._link.wake()
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await future
+        except BaseException:
+            self._withdraw(request_id, future)
+            raise
+        finally:
+            self._asks.pop(request_id, None)
+            self._queued.pop(request_id, None)
+
+    def report(
+        self,
+        *,
+        x_mm: int | None = None,
+        y_mm: int | None = None,
+        heading_mdeg: int = 0,
+        inside: Iterable[str] | None = None,
+        progress_permille: int = 0,
+        activity: str = "",
+    ) -> None:
+        """Tells where the machine is and how far it got. Returns at once; only the newest report leaves, in the
+        next frame.
+
+        `inside`: every zone that the contour with its load touches; None means not said. A release is refused
+        (StillInside) while the latest report has its zone here. `progress_permille` of the present task: extensions
+        rest on its rise.
+        """
+        if (x_mm is None) != (y_mm is None):
+            raise ArgumentError(f"x_mm={x_mm!r}, y_mm={y_mm!r}: give both or none")
+        self._check_open()
+        telemetry = pb.Telemetry(
+            has_position=x_mm is not None,
+            x_mm=x_mm or 0,
+            y_mm=y_mm or 0,
+            heading_mdeg=heading_mdeg,
+            inside_zones=arguments.zone_names("inside", inside or (), most=arguments.MAX_INSIDE),
+            inside_known=inside is not None,
+            progress_permille=arguments.whole("progress_permille", progress_permille, 0, 1_000),
+            activity=activity[: arguments.MAX_NAME_CHARS],
+        )
+        self.core.report(telemetry, boottime_ns())
+        self._link.wake()
+
+    # -- stops ---------------------------------------------------------------------------------------------------
+
+    async def trip_stop(
+        self, reason: str, *, zone: str = "", stop_group: str = "", floor: bool = False
+    ) -> floor_pb2.Stop:
+        """Trips a latched stop of a zone's stop group, a stop group, or the floor; returns it once it is durable.
+
+        Travels on a call of its own, to each coordinator in turn. Raises ArgumentError, RequestError.
+        """
+        async with self._operator() as calls:
+            return await calls.trip_stop(reason, zone=zone, stop_group=stop_group, floor=floor, agent_id=self.agent_id)
+
+    async def stop_cleared(self) -> None:
+        """Waits until no stop latches the agent, nor any that rejected its asks. A reset restarts nothing: ask again.
+
+        A stop elsewhere that only rejected an ask is not announced to this agent; its end is looked up once a second.
+        Raises RequestError (when the coordinator refuses the agent), LinkLost (when the agent is closed).
+        """
+        while self.core.latched or self._barred:
+            self._check_open()
+            self._stops_changed.clear()
+            try:
+                async with asyncio.timeout(STOP_LOOK_S if self._barred else None):
+                    await self._stops_changed.wait()
+            except TimeoutError:
+                await self._look_at_stops()
+
+    # -- leaving -------------------------------------------------------------------------------------------------
+
+    async def goodbye(self) -> None:
+        """Leaves for good, then closes. Raises GoodbyeRejected while the agent occupies anything, and stays open
+        then."""
+        self._check_open()
+        outcome = await self.settlement(self.core.goodbye())
+        if isinstance(outcome, Rejection):
+            raise GoodbyeRejected(outcome.reason, outcome.message, zones=outcome.zones)
+        if isinstance(outcome, Failure):
+            raise from_failure(outcome)
+        await self.close()
+
+    async def close(self, *, keep_grants: bool = False, flush_s: float = 1.0) -> None:
+        """Ends the client. Live grants are lost ("closed"), the machine is halted, and the grants are abandoned, unless
+        `keep_grants` leaves them for a later session with the same secret. Waits up to `flush_s` for acknowledgements.
+
+        Says nothing of where the machine is: what it occupies stays occupied.
+        """
+        if self._closed:
+            return
+        for held in list(self.core.grants.values()):
+            if held.lost_reason is None and not held.returning:
+                if not keep_grants:
+                    self.core.abandon(held)
+                self.core.lose(held, LostReason.CLOSED, "the agent was closed")
+        self._link.dispatch()
+        try:
+            async with asyncio.timeout(flush_s):
+                await self._flushed()
+        except TimeoutError:
+            logger.warning("agent %s closes with %d operations unacknowledged", self.agent_id, len(self.core.outbox))
+        self._closed = True
+        self._link_alarm.close()
+        self._fail_waiting(LinkLost(f"agent {self.agent_id} was closed"))
+        self._stops_changed.set()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._link.core.remove_agent(self.agent_id)
+        self._link.listeners.pop(self.agent_id, None)
+        if self._owns_link:
+            await self._link.close()
+
+    # -- for grants, holds and fleets ----------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        self._link.wake()
+
+    def poke_from_thread(self) -> None:
+        self._link.poke_from_thread()
+
+    def halt_now(self, halt: Halt) -> None:
+        """Runs the motion stops on the calling thread, which is the dead-man's."""
+        self._standstill.halt_now(halt)
+
+    async def welcomed(self) -> None:
+        """Waits for the first welcome. Raises RequestError when the coordinator will not have the agent."""
+        await asyncio.shield(self._welcomed)
+
+    async def settlement(self, entry_id: int) -> Outcome:
+        """Waits until an outbox entry is answered. Cancelling the wait takes nothing back."""
+        self._check_open()
+        future: asyncio.Future[Outcome] = self._link.loop.create_future()
+        self._settlements[entry_id] = future
+        self._link.wake()
+        return await future
+
+    async def extension(self, held: HeldGrant, expected_ms: int) -> Outcome:
+        self._check_open()
+        request_id = self.core.extend(held, expected_ms)
+        future: asyncio.Future[Outcome] = self._link.loop.create_future()
+        self._extensions[request_id] = future
+        self._link.wake()
+        try:
+            return await future
+        finally:
+            self._extensions.pop(request_id, None)
+
+    def take(self, notice: Notice) -> None:
+        """Acts on a notice of the session core."""
+        match notice:
+            case AskGranted() | AskQueued() | AskEnded():
+                self._take_ask(notice)
+            case GrantGone() | GrantWarned() | DeadlineMoved():
+                self._take_grant_notice(notice)
+            case Settled():
+                self._take_settled(notice)
+            case ExtendEnded():
+                _resolve(self._extensions.get(notice.request_id), notice.outcome)
+            case StopLatched():
+                self._start(self._stand_still(notice.stop), "stop")
+            case StopLifted():
+                self._barred.discard(notice.stop.stop_id)
+                self._stops_changed.set()
+            case LinkMoved():
+                self._take_link(notice.state)
+            case Welcomed():
+                self._take_welcome(notice)
+            case HelloRefused():
+                self._take_refusal(notice.failure)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    async def _flushed(self) -> None:
+        """Waits until nothing is owed any more, or the link is not up."""
+        while len(self.core.outbox) and self.link is LinkState.CONNECTED:
+            self._settled.clear()
+            await self._settled.wait()
+
+    def _check_ask(self, zones: tuple[str, ...], expected_ms: int, priority: int, timeout_s: float | None) -> None:
+        arguments.zone_names("zones", zones, least=1)
+        arguments.expected_ms(expected_ms, self.stop_ms)
+        arguments.whole("priority", priority, 0, arguments.MAX_PRIORITY)
+        arguments.seconds("timeout_s", timeout_s)
+
+    async def _look_at_stops(self) -> None:
+        try:
+            async with self._operator() as calls:
+                active = {stop.stop_id for stop in await calls.stops()}
+        except RequestError as error:
+            logger.info("agent %s: stops could not be listed, looking again: %s", self.agent_id, error)
+        else:
+            self._barred &= active
+
+    def _operator(self) -> Operator:
+        return Operator(",".join(self._link.targets), operator=self.agent_id, credentials=self._link.credentials)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LinkLost(f"agent {self.agent_id} is closed; connect again")
+        if self.core.refused is not None:
+            raise from_failure(self.core.refused)
+
+    def _withdraw(self, request_id: str, future: asyncio.Future[Grant]) -> None:
+        """The asker has gone: cancel the ask, or decline a grant that arrived in the same moment."""
+        if future.done() and not future.cancelled() and future.exception() is None:
+            self._decline(future.result())
+        self.core.cancel(request_id)
+        self._link.wake()
+
+    def _decline(self, grant: Grant) -> None:
+        self._grants.pop(grant.token, None)
+        self.core.decline_unused(grant.held)
+        grant.announce_loss()
+        self._link.wake()
+
+    def _adopt(self, held: HeldGrant) -> Grant:
+        grant = Grant(self, held)
+        self._grants[held.token] = grant
+        self._dead_man.watch(grant.alarm)
+        for token in [t for t in self._grants if t not in self.core.grants]:
+            del self._grants[token]
+        return grant
+
+    def _take_ask(self, notice: AskGranted | AskQueued | AskEnded) -> None:
+        if isinstance(notice, AskGranted):
+            grant = self._adopt(notice.grant)
+            future = self._asks.get(notice.request_id)
+            if future is None or future.done():
+                self._decline(grant)
+            else:
+                future.set_result(grant)
+        elif isinstance(notice, AskEnded):
+            self._take_ask_ended(notice)
+        elif notice.request_id in self._queued:
+            self._queued[notice.request_id](notice.position, notice.blockers)
+
+    def _take_grant_notice(self, notice: GrantGone | GrantWarned | DeadlineMoved) -> None:
+        grant = self._grants.get(notice.grant.token)
+        if isinstance(notice, GrantGone):
+            self._take_loss(notice.grant, grant)
+        elif grant is None:
+            return
+        elif isinstance(notice, DeadlineMoved):
+            self._dead_man.watch(grant.alarm)
+        else:
+            for callback in self._on_warned:
+                self._start(call(callback, grant), "on_warned")
+
+    def _take_ask_ended(self, notice: AskEnded) -> None:
+        ending = notice.ending
+        error: Exception
+        if isinstance(ending, Late):
+            error = GrantLost(str(LostReason.LATE), ending.message, token=ending.token, zones=ending.zones)
+        elif isinstance(ending, Rejection):
+            error = from_rejection(ending)
+            self._barred.update(ending.stop_ids)
+        else:
+            error = from_failure(ending)
+        future = self._asks.get(notice.request_id)
+        if future is not None and not future.done():
+            future.set_exception(error)
+
+    def _take_settled(self, notice: Settled) -> None:
+        self._settled.set()
+        for grant in list(self._grants.values()):
+            if grant.settled(notice.entry_id, notice.outcome):
+                break
+        _resolve(self._settlements.pop(notice.entry_id, None), notice.outcome)
+
+    def _take_loss(self, held: HeldGrant, grant: Grant | None) -> None:
+        thread_halts = grant is not None and grant.alarm.tripped
+        # One halt per stop, not per grant: the stop's own halting confirms all of them.
+        if not thread_halts and held.lost_reason is not LostReason.STOPPED:
+            self._standstill.halt_soon(halt_for(self.agent_id, held))
+        if grant is not None:
+            grant.announce_loss()
+
+    def _take_link(self, state: LinkState) -> None:
+        self._settled.set()
+        if state is LinkState.CONNECTED:
+            self._link_alarm.arm()
+            self._dead_man.watch(self._link_alarm)
+        for callback in self._on_link:
+            self._start(call(callback, state), "on_link")
+
+    def _take_welcome(self, notice: Welcomed) -> None:
+        for held in notice.resumed:
+            self._adopt(held)
+        if not self._welcomed.done():
+            self._welcomed.set_result(None)
+
+    def _take_refusal(self, failure: Failure) -> None:
+        error = from_failure(failure)
+        if not self._welcomed.done():
+            self._welcomed.set_exception(error)
+        self._fail_waiting(error)
+        self._stops_changed.set()
+
+    def _fail_waiting(self, error: LinkLost | RequestError) -> None:
+        waiting: list[asyncio.Future[Grant] | asyncio.Future[Outcome]] = []
+        waiting += [*self._asks.values(), *self._settlements.values(), *self._extensions.values()]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+
+    async def _stand_still(self, stop: floor_pb2.Stop) -> None:
+        if await self._standstill.confirm(stop, self.holds):
+            self.core.acknowledge_stops((stop.stop_id,))
+            self._link.wake()
+
+    def _start(self, work: Awaitable[None], what: str) -> None:
+        async def run() -> None:
+            try:
+                await work
+            except Exception:
+                logger.exception("agent %s: %s failed", self.agent_id, what)
+
+        task = self._link.loop.create_task(run(), name=f"zonelock-{self.agent_id}-{what}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _resolve(future: asyncio.Future[Outcome] | None, outcome: Outcome) -> None:
+    if future is not None and not future.done():
+        future.set_result(outcome)
