@@ -1,18 +1,22 @@
 """What every simulated agent does alike: ask, give back, keep its time, stop when told, and suffer incidents.
 
-The rule owned here: what an agent believes it holds follows the SDK's answers and nothing else, and time is extended only
-while the agent sees that its machine still does what it should. The agent's software may hang (`hung`), its answers may
-come late (`late_ms`), its machine may fail (`stalled`), it may be gone for good (`gone`).
+The rule owned here: what an agent believes it holds follows the SDK's answers and nothing else, and time is extended
+only while the agent sees that its machine still does what it should. The agent's software may hang (`hung`), its
+answers may come late (`late_ms`), its machine may fail (`stalled`), it may be gone for good (`gone`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterable
 from typing import Any
 
-from zonelock_client.errors import ExtensionRejected, GrantLost, GrantRejected, LinkLost, Rejected, RequestError, StillInside
+from zonelock.v1.floor_pb2 import Blocker, Stop
+from zonelock_client import ExtensionRejected, GrantLost, GrantRejected, LinkLost, Rejected, RequestError, StillInside
+
+from zonelock_sim.bodies import Body, Tool
 from zonelock_sim.holdings import Grant, Holdings
 from zonelock_sim.world import Introduction, Link, World
 
@@ -25,14 +29,17 @@ REFUSED_PAUSE_S = 0.3
 STOPPED_PAUSE_S = 1.0
 RETURN_PAUSE_S = 0.2
 MAX_RETURN_ATTEMPTS = 50
-HUNG_POLL_S = 0.05
+STAND_POLL_S = 0.02
+MAX_ASK_ZONES = 32
 REPORT_MOVING_S = 0.2
 REPORT_STANDING_S = 1.0
 LEAVE_S = 3.0
 
 
-class FloorAgent:
+class FloorAgent(ABC):
     """One agent of the run. `Vehicle` and `ArmAgent` say what it works at."""
+
+    body: Body | Tool
 
     def __init__(self, agent_id: str, kind: str, world: World) -> None:
         self.agent_id = agent_id
@@ -41,11 +48,13 @@ class FloorAgent:
         self.holdings = Holdings()
         self.activity = "arriving"
         self.stalled = False
-        self.hung = False
         self.gone = False
         self.late_ms = 0
         self.at_limit = False
+        self._runs = asyncio.Event()
+        self._runs.set()
         self.ready = asyncio.Event()
+        self.life: asyncio.Task[None] | None = None
         self._link: Link | None = None
         self._woken = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
@@ -59,6 +68,10 @@ class FloorAgent:
             raise RuntimeError(f"{self.agent_id} has not connected")
         return self._link
 
+    @abstractmethod
+    async def run(self) -> None:
+        """Its life: never returns."""
+
     async def open(self, stop_ms: int) -> None:
         """Connects, and declares the zones that its body stands in."""
         self._link = await self.world.links.connect(
@@ -67,7 +80,8 @@ class FloorAgent:
                 kind=self.kind,
                 stop_ms=stop_ms,
                 standing_zones=tuple(self.world.inside(self.agent_id)),
-                on_stop=self._stopped,
+                halt=self.halt,
+                stopped=self._stopped,
             )
         )
         self.holdings.stands_in(self.world.inside(self.agent_id))
@@ -85,7 +99,7 @@ class FloorAgent:
                     with contextlib.suppress(Rejected, GrantLost):
                         await grant.cleared(*self.holdings.zones_of(grant))
                 residue = sorted(self.holdings.residue)
-                if residue and not tuple(self.link.active_stops):
+                if residue and not self.link.active_stops:
                     grant = await self.link.acquire(*residue, expected_ms=self.hold_ms(residue))
                     await grant.cleared()
                 await self.link.goodbye()
@@ -98,6 +112,24 @@ class FloorAgent:
         """Its computer is dead: nothing is said to anyone any more."""
         self.gone = True
         self._cancel_errands()
+        if self.life is not None:
+            self.life.cancel()
+        self.halt()
+
+    @property
+    def hung(self) -> bool:
+        return not self._runs.is_set()
+
+    def hang(self) -> None:
+        """Its software runs no further until `recover`; its link lives."""
+        self._runs.clear()
+
+    def recover(self) -> None:
+        """Whatever was wrong with its machine or its software is mended."""
+        self.stalled = False
+        self.late_ms = 0
+        self._runs.set()
+        self.wake()
 
     def wake(self) -> None:
         self._woken.set()
@@ -113,19 +145,23 @@ class FloorAgent:
 
     async def responsive(self) -> None:
         """Returns when the agent's software runs. While it hangs, nothing is asked, extended, released or reported."""
-        while self.hung or self.gone:
-            await asyncio.sleep(HUNG_POLL_S)
+        await self._runs.wait()
 
     # -- asking
 
     async def ask(self, zones: Collection[str]) -> bool:
-        """Asks for all of the zones; waits as long as it takes. False when refused or the link was lost (after a pause)."""
+        """Asks for all of the zones; waits as long as it takes. False, after a pause, when refused."""
         traffic, tally = self.world.traffic, self.world.tally
-        queued = any(traffic.is_full(zone, self.agent_id) for zone in zones)
+        queued = False
+
+        def on_queued(position: int, blockers: tuple[Blocker, ...]) -> None:
+            nonlocal queued
+            queued = True
+
         traffic.wants(self.agent_id, tuple(zones))
         began = self.world.now_s()
         try:
-            grant = await self.link.acquire(*zones, expected_ms=self.hold_ms(zones))
+            grant = await self.link.acquire(*zones, expected_ms=self.hold_ms(zones), on_queued=on_queued)
         except GrantRejected as refusal:
             tally.was_rejected(refusal.reason)
             await asyncio.sleep(STOPPED_PAUSE_S if refusal.reason == "STOPPED" else REFUSED_PAUSE_S)
@@ -154,13 +190,13 @@ class FloorAgent:
 
     async def take_ground(self) -> bool:
         """After the start or a stop: a live grant again for everything it stands in. False: not yet, try again."""
-        if tuple(self.link.active_stops):
+        if self.link.active_stops:
             self.activity = "stopped"
             self.report()
             await self._stop_over()
         missing = sorted({*self.holdings.residue, *self.world.inside(self.agent_id)} - self.holdings.leaving)
         missing = [zone for zone in missing if self.holdings.grant_of(zone) is None]
-        return not missing or await self.ask(missing)
+        return not missing or (await self.ask(missing[:MAX_ASK_ZONES]) and len(missing) <= MAX_ASK_ZONES)
 
     async def _stop_over(self) -> None:
         """Until the stops are over, reporting meanwhile."""
@@ -196,17 +232,14 @@ class FloorAgent:
                 await asyncio.sleep(RETURN_PAUSE_S)
                 continue
             except LinkLost:
-                await asyncio.sleep(RETURN_PAUSE_S)
-                continue
+                break  # the agent was closed
             except (Rejected, RequestError, GrantLost) as refusal:
                 self.world.tally.was_rejected(refusal.reason)
-                self.holdings.stay(zones)
                 self.holdings.stands_in(zones)
             else:
                 self.holdings.gone(zones)
             break
-        else:
-            self.holdings.stay(zones)
+        self.holdings.stay(zones)
         self.tell_traffic()
         self.wake()
 
@@ -217,7 +250,9 @@ class FloorAgent:
         self.at_limit = False
         if self.stalled:
             return
-        for grant in self.holdings.grants():
+        live = self.holdings.grants()
+        self._granted_at = {grant.token: self._granted_at[grant.token] for grant in live}
+        for grant in live:
             held = self.holdings.zones_of(grant)
             if grant.token in self._extending or grant.lost.is_set() or set(held) <= self.holdings.leaving:
                 continue
@@ -233,7 +268,7 @@ class FloorAgent:
     def _room_ms(self, grant: Grant) -> int:
         """What is left of the shortest hold_max_ms among the grant's zones."""
         longest = min(self.world.floor.zones[zone].hold_max_ms for zone in grant.zones)
-        elapsed_ms = (self.world.now_s() - self._granted_at.get(grant.token, 0.0)) * 1_000
+        elapsed_ms = (self.world.now_s() - self._granted_at[grant.token]) * 1_000
         return longest - round(elapsed_ms)
 
     async def _extend(self, grant: Grant, expected_ms: int) -> None:
@@ -306,6 +341,18 @@ class FloorAgent:
     def _stop_ms(self) -> int:
         return 200
 
-    def _stopped(self, stop: object) -> None:
+    @abstractmethod
+    def halt(self) -> None:
+        """Tells the machine to stand. Called from the SDK's dead-man thread."""
+
+    @abstractmethod
+    def stands(self) -> bool:
+        """The machine has come to a stand."""
+
+    async def _stopped(self, stop: Stop) -> None:
+        """Returns when the machine stands: only then may the stop be acknowledged."""
         self.world.stop_seen(stop)
+        self.halt()
         self.wake()
+        while not self.stands():
+            await self.pause(STAND_POLL_S)

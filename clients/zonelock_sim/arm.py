@@ -1,7 +1,7 @@
 """A fixed robot arm: in every cycle it takes one of its zones, works in it, and gives it back.
 
-The rule owned here: the tool is in the zone only on a grant that is good, and after a stop it is drawn out only on a new
-one. Its foot stands off the grid; the tool, when extended, fills the whole zone.
+The rule owned here: the tool is in the zone only on a grant that is good, and after a stop it is drawn out only on a
+new one. Its foot stands off the grid; the tool, when extended, fills the whole zone.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ MIN_PAUSE_S = 0.5
 
 
 class ArmAgent(FloorAgent):
+    body: Tool
+
     def __init__(self, arm: Arm, world: World) -> None:
         super().__init__(arm.name, arm.kind, world)
         self.arm = arm
@@ -28,6 +30,12 @@ class ArmAgent(FloorAgent):
 
     def check_grants(self) -> None:
         """A tool stands still by itself; the loop in `_work` halts its work."""
+
+    def halt(self) -> None:
+        """As for `check_grants`."""
+
+    def stands(self) -> bool:
+        return True
 
     def position(self) -> dict[str, int]:
         x, y = self.world.floor.cell_centre_mm(*self.arm.base)
@@ -58,7 +66,7 @@ class ArmAgent(FloorAgent):
         while not self.holdings.covers([zone]):
             await self.responsive()
             self.note_losses()
-            if tuple(self.link.active_stops):
+            if self.link.active_stops:
                 await self.take_ground()
             await self.ask([zone])
         self.body.cells = self.world.floor.zones[zone].cells

@@ -62,7 +62,7 @@ def next_speed(speed: float, braking: float, room_mm: float, dt: float, exit_spe
 
 
 class Body:
-    """One vehicle. `path[0]` is the cell whose centre it passed last, `offset_mm` how far on the way to `path[1]` it is.
+    """One vehicle. `path[0]` is the cell whose centre it passed last, `offset_mm` how far towards `path[1]` it is.
 
     The contour is the rectangle length × width along the heading; it is at most one cell long, so that a body touches
     two cells while it crosses from one to the next and one when it stands at a centre.

@@ -7,9 +7,9 @@
     overstay:AGV_02@Z_32      its task hangs in Z_32: the link lives, nothing is released or extended
     late:AGV_01+5s~800ms/10s  for ten seconds it handles every answer 800 ms late
 
-Without @ZONE the incident strikes wherever the agent is. Stall and overstay end after /DURATION, or else with the reset
-of the stop that they led to: an operator who resets has looked after the vehicle. The one rule here: bad text is refused
-whole, with the field, the value and the right form. Imports nothing of the SDK.
+Without @ZONE the incident strikes wherever the agent is. Stall and overstay end after /DURATION, or else with the
+reset of the stop that they led to: an operator who resets has looked after the vehicle. The one rule here: bad text
+is refused whole, with the field, the value and the right form. Imports nothing of the SDK.
 """
 
 from __future__ import annotations

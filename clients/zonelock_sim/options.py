@@ -1,8 +1,8 @@
 """What a simulated run is asked to do, what it says while it goes, and what it reports at its end.
 
-These are the values that `zonelock demo` and `zonelock sim` exchange with `run.run_sim`. The rule owned here: a run is fully
-described by its options, its seed included, and each wrong option is refused by name, value and remedy before any process
-starts. Never imports the SDK.
+These are the values that `zonelock demo` and `zonelock sim` exchange with `run.run_sim`. The rule owned here: a run
+is fully described by its options, its seed included, and each wrong option is refused by name, value and remedy
+before any process starts. Never imports the SDK.
 """
 
 from __future__ import annotations
@@ -110,9 +110,9 @@ class Latency:
 class Report:
     """The outcome of a run.
 
-    acquire_p50_ms and acquire_p99_ms are over every ask that was granted, time in the queue included: what an agent feels.
-    `uncontended` is the same over asks that were granted without being queued, which is the coordinator's own share.
-    collisions, over_capacity and off_floor come from bodies, not from what agents or the coordinator believe.
+    acquire_p50_ms and acquire_p99_ms are over every ask that was granted, time in the queue included: what an agent
+    feels. `uncontended` is the same over asks that were granted without being queued, which is the coordinator's own
+    share. collisions, over_capacity and off_floor come from bodies, not from what agents or the coordinator believe.
     """
 
     agents: int = 0

@@ -1,8 +1,8 @@
 """The processes that a run starts: a coordinator of its own and, where the store asks for it, three etcd members.
 
 The coordinator is `zonelock serve` in a child process, so that what agents measure includes a real network and a real
-scheduler. The rule owned here: what was started is stopped, on every way out, and dies with this process should this process
-be killed; nothing else is ever signalled. Never imports the SDK.
+scheduler. The rule owned here: what was started is stopped, on every way out, and dies with this process should this
+process be killed; nothing else is ever signalled. Never imports the SDK.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Endpoint:
 
 
 class ServeProcess:
-    """One `zonelock serve` child. The line it prints when ready is JSON: {"event": "ready", "grpc": ..., "web": ...}."""
+    """One `zonelock serve` child. When ready it prints a line of JSON: {"event": "ready", "grpc": ..., "web": ...}."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self.command = (sys.executable, "-m", "zonelock_cli", "serve", *arguments)

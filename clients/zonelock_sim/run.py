@@ -1,7 +1,7 @@
 """One simulated run from its options to its report: what `zonelock demo` and `zonelock sim` do underneath.
 
-The rule owned here: input is read and checked whole before any process starts, and whatever was started is gone when the
-run returns, raises or is cancelled.
+The rule owned here: input is read and checked whole before any process starts, and whatever was started is gone when
+the run returns, raises or is cancelled.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ class Stage:
     pairs: list[tuple[Cell, Cell]] | None
 
 
-async def run_sim(
-    options: SimOptions, tell: Tell = lambda progress: None, stop: asyncio.Event | None = None
-) -> Report:
+async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop: asyncio.Event | None = None) -> Report:
     """Runs the simulated floor as `options` say; `tell` hears how it goes, on this event loop.
 
     Starts a coordinator of its own unless `options.server` names one. Runs for `options.seconds` or until `stop` is set

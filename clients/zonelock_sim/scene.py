@@ -1,14 +1,15 @@
 """The stage of a run: bodies, agents, ground truth and the physics that moves them, without any process.
 
-The rule owned here: bodies move in small steps whatever the event loop does; before each step every agent's dead-man looks
-at its grants, and after each the ground truth looks at all bodies. Never imports the coordinator but its floor.
+The rule owned here: bodies move in small steps whatever the event loop does; before each step every agent's dead-man
+looks at its grants, and after each the ground truth looks at all bodies. Never imports the coordinator but its floor.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from coordinator.floor import AgentKind, Floor
 from zonelock_sim.agent import FloorAgent
@@ -77,6 +78,8 @@ class Scene:
         However it ends, the bodies are then lifted off the floor and the agents say goodbye.
         """
         crew = {name: asyncio.create_task(agent.run(), name=name) for name, agent in sorted(self.agents.items())}
+        for name, life in crew.items():
+            self.agents[name].life = life
         physics = asyncio.create_task(self._physics(), name="physics")
         background = [physics, *(asyncio.create_task(self._strike(incident)) for incident in self.options.incidents)]
         try:
@@ -97,7 +100,7 @@ class Scene:
         ready = asyncio.ensure_future(self._each_ready())
         try:
             await asyncio.wait({ready, *crew.values()}, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
-            self._raise_failures(list(crew.values()))
+            self._raise_failures(crew.values())
             if not ready.done():
                 late = [name for name, agent in sorted(self.agents.items()) if not agent.ready.is_set()]
                 raise SimError(
@@ -114,15 +117,21 @@ class Scene:
     async def _watch(
         self, running: list[asyncio.Task[None]], seconds: float | None, stop: asyncio.Event | None
     ) -> None:
-        """Agents run for ever: one that ends has failed."""
+        """Agents run for ever: one that ends has failed, unless an incident has ended it."""
         stopping = asyncio.create_task((stop or asyncio.Event()).wait())
+        going: set[asyncio.Task[Any]] = {*running, stopping}
         try:
-            await asyncio.wait({*running, stopping}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.timeout(seconds):
+                while not stopping.done():
+                    done, going = await asyncio.wait(going, return_when=asyncio.FIRST_COMPLETED)
+                    self._raise_failures(done - {stopping})
+        except TimeoutError:
+            pass
         finally:
             stopping.cancel()
-        self._raise_failures(running)
+        self._raise_failures([])
 
-    def _raise_failures(self, running: list[asyncio.Task[None]]) -> None:
+    def _raise_failures(self, running: Iterable[asyncio.Task[Any]]) -> None:
         for task in running:
             if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise SimError(f"{task.get_name()} failed: {error}") from error

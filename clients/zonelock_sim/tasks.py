@@ -1,7 +1,8 @@
 """Where vehicles are sent: pairs of a Moving AI scenario, or stations of the floor drawn by a seed.
 
-The rule owned here: no two vehicles have the same target at once, and a target stays taken until the vehicle that was sent
-there has left it. Without that, one would wait at a station's mouth for the other that it locks in. Never imports the SDK.
+The rule owned here: no two vehicles have the same target at once, and a target stays taken until the vehicle that was
+sent there has left it. Without that, one would wait at a station's mouth for the other that it locks in. Never
+imports the SDK.
 """
 
 from __future__ import annotations
@@ -123,7 +124,8 @@ class StationTasks:
         places = list(dict.fromkeys(visit.cell for visit in [*self._parking, *self._stations]))
         if len(places) < count:
             raise SimError(
-                f"agents {count}: the floor has {len(places)} parking places and stations to start from; use fewer agents"
+                f"agents {count}: the floor has {len(places)} parking places and stations to start from; "
+                "use fewer agents"
             )
         return places[:count]
 

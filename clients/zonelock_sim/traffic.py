@@ -1,9 +1,9 @@
 """What a fleet controller knows of its own vehicles: who occupies what, who wants where, who waits for whom.
 
-Knowing it makes driving smoother and is never what keeps vehicles apart: a vehicle enters a zone only on a grant. The one
-place where vehicles do rely on each other here is *inside* a zone of capacity above 1, where a grant says that several fit
-and their own sensors must keep them off each other; `take_lane` stands for those sensors. Sorts before it chooses, so that
-two vehicles that look at the same picture come to opposite conclusions. Never imports the SDK.
+Knowing it makes driving smoother and is never what keeps vehicles apart: a vehicle enters a zone only on a grant. The
+one place where vehicles do rely on each other here is *inside* a zone of capacity above 1, where a grant says that
+several fit and their own sensors must keep them off each other; `take_lane` stands for those sensors. Sorts before it
+chooses, so that two vehicles that look at the same picture come to opposite conclusions. Never imports the SDK.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Traffic:
         return tuple(sorted(found - {agent_id}))
 
     def ring(self, agent_id: str) -> tuple[str, ...]:
-        """The vehicles that this one waits for, directly or through others, and that wait for it: sorted, itself included.
+        """The vehicles that this one waits for, directly or through others, and that wait for it: sorted, with itself.
 
         Empty when nothing waits for it in turn: then waiting may help.
         """
@@ -84,7 +84,7 @@ class Traffic:
         return tuple(sorted(other for other in ahead if agent_id in self._reach(other)))
 
     def refuge(self, agent_id: str, start: Cell, off: AbstractSet[Cell]) -> list[Cell]:
-        """The shortest drive from `start`, over zones nobody else fills, to a cell that is not in `off`; empty if none."""
+        """The shortest drive from `start`, over zones nobody else fills, to a cell not in `off`; empty if none."""
         closed = self.full_zones(agent_id)
         came_from: dict[Cell, Cell | None] = {start: None}
         frontier = deque([start])

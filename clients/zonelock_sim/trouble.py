@@ -1,7 +1,8 @@
 """Makes incidents happen to agents, and ends them.
 
-The rule owned here: an incident touches the machine or the software of one agent, never the coordinator's picture of it;
-what follows is for the protocol to sort out. An incident without a duration ends with the reset of the stop it led to.
+The rule owned here: an incident touches the machine or the software of one agent, never the coordinator's picture of
+it; what follows is for the protocol to sort out. An incident without a duration ends with the reset of the stop it
+led to.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ async def strike(incident: Incident, agent: FloorAgent, world: World, struck: Ca
     """Waits for the incident's time and place, then carries it through to its end."""
     await asyncio.sleep(incident.delay_ms / 1_000)
     if incident.zone is not None:
-        while incident.zone not in world.inside(agent.agent_id):
+        while incident.zone not in world.inside(agent.agent_id):  # noqa: ASYNC110 - geometry tells no event
             await asyncio.sleep(POLL_S)
         await asyncio.sleep(SETTLE_S)
     world.tell("incident", f"{incident}: begins, {agent.agent_id} in {', '.join(world.inside(agent.agent_id)) or '-'}")
@@ -35,7 +36,7 @@ async def strike(incident: Incident, agent: FloorAgent, world: World, struck: Ca
         case IncidentKind.STALL:
             agent.stalled = True
         case IncidentKind.OVERSTAY:
-            agent.hung = True
+            agent.hang()
         case IncidentKind.LATE:
             agent.late_ms = incident.late_ms
     if incident.duration_ms is not None:
@@ -44,13 +45,12 @@ async def strike(incident: Incident, agent: FloorAgent, world: World, struck: Ca
         return  # for the rest of the run
     else:
         await _reset(agent)
-    agent.stalled = agent.hung = False
-    agent.late_ms = 0
+    agent.recover()
     world.tell("incident", f"{incident}: ends")
 
 
 async def _reset(agent: FloorAgent) -> None:
     """Until a stop has come over the agent and been reset."""
-    while not tuple(agent.link.active_stops):
+    while not agent.link.active_stops:  # noqa: ASYNC110 - the SDK tells the agent, not us
         await asyncio.sleep(POLL_S)
     await agent.link.stop_cleared()

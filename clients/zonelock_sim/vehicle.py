@@ -1,10 +1,10 @@
 """An AGV: drives routes cell by cell, over zones that were granted before it needs them.
 
-Rules owned here. A cell becomes part of the body's permitted path only when a live grant covers its zone. Zones are asked
-for while there is still room to stop, released once the whole contour has left, and the dead-man (`check_grants`, called
-before every step of the physics) brakes the body when a grant that it moves on is no longer good. A vehicle that waits long
-plans around what is held; in a ring of vehicles that wait for each other, one after the other, by agent id, tries that and
-then draws back to let the others pass.
+Rules owned here. A cell becomes part of the body's permitted path only when a live grant covers its zone. Zones are
+asked for while there is still room to stop, released once the whole contour has left, and the dead-man
+(`check_grants`, called before every step of the physics) brakes the body when a grant that it moves on is no longer
+good. A vehicle that waits long plans around what is held; in a ring of vehicles that wait for each other, one after
+the other, by agent id, tries that and then draws back to let the others pass.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ import asyncio
 import contextlib
 import math
 
-from zonelock_sim.agent import FloorAgent
+from zonelock_sim.agent import MAX_ASK_ZONES, STAND_POLL_S, FloorAgent
 from zonelock_sim.bodies import Body, Cell
 from zonelock_sim.tasks import Visit
 from zonelock_sim.world import World
 
 MIN_AHEAD_CELLS = 2
 MAX_AHEAD_CELLS = 6
-MAX_ASK_ZONES = 32
 ASK_EARLY_S = 0.8
 """An ask leaves this long before the vehicle would have to brake for want of its answer."""
 
 BEAT_S = 0.1
-STAND_POLL_S = 0.05
 PATIENCE_S = 1.2
 TURN_S = 1.5
 """In a ring the vehicle with the highest id acts after PATIENCE_S, each next one this much later."""
@@ -41,6 +39,8 @@ SAFETY_TICKS_MS = 150
 
 
 class Vehicle(FloorAgent):
+    body: Body
+
     def __init__(self, agent_id: str, kind: str, world: World, body: Body) -> None:
         super().__init__(agent_id, kind, world)
         self.body = body
@@ -56,13 +56,19 @@ class Vehicle(FloorAgent):
     # -- called by the physics
 
     def check_grants(self) -> None:
-        """The dead-man: before every motion command, each zone under or ahead of the body needs a grant that is good."""
+        """The dead-man: before every motion command, each zone under or ahead of the body needs a good grant."""
         body = self.body
         if body.halted or (body.standing and len(body.path) == 1):
             return
         if self.stalled or self.hung or self.gone or not self.holdings.allows(self.world.zones_of(body.path)):
             body.halt()
             self.wake()
+
+    def halt(self) -> None:
+        self.body.halt()
+
+    def stands(self) -> bool:
+        return self.body.standing
 
     def position(self) -> dict[str, int]:
         x, y = self.body.position_mm
@@ -135,7 +141,7 @@ class Vehicle(FloorAgent):
         while not self._ground_is_good():
             self.body.halt()
             while not self.body.standing:
-                await asyncio.sleep(STAND_POLL_S)
+                await self.pause(STAND_POLL_S)
             await self._stop_asking()
             self._drop_ahead()
             if not self.stalled and await self.take_ground():
@@ -156,12 +162,12 @@ class Vehicle(FloorAgent):
         return not self.stalled and self.holdings.covers(zones) and self.holdings.allows(zones)
 
     def _stopped_here(self) -> bool:
-        return bool(tuple(self.link.active_stops))
+        return bool(self.link.active_stops)
 
     # -- driving
 
     def _replan(self) -> None:
-        """The shortest route from where the permitted path ends, around what is full; through it when nothing else is."""
+        """The shortest route from where the permitted path ends, around what is full if it can be."""
         end = self.body.end
         full = self.world.traffic.full_zones(self.agent_id) - set(self.world.zones_of([self._goal, end]))
         route = self.world.router.cells(end, self._goal, full)
@@ -224,7 +230,7 @@ class Vehicle(FloorAgent):
             if not self._asking.done():
                 return
             self._asking.result()
-            self._asking, self._asked = None, ()
+            self._asking, self._asked, self._waiting_since = None, (), None
         body = self.body
         early = body.drive.stopping_mm(body.drive.speed_mm_s) + body.drive.speed_mm_s * ASK_EARLY_S
         if body.halted or self.stalled or body.room_mm > early:
@@ -239,8 +245,9 @@ class Vehicle(FloorAgent):
         self._waiting_since = self.world.now_s()
         self._asking.add_done_callback(self._asked_done)
 
-    def _asked_done(self, _: asyncio.Task[bool]) -> None:
-        self._waiting_since = None
+    def _asked_done(self, asking: asyncio.Task[bool]) -> None:
+        if asking is self._asking:  # not one that was given up, and whose end is only now being told
+            self._waiting_since = None
         self.wake()
 
     async def _stop_asking(self) -> None:
@@ -272,7 +279,7 @@ class Vehicle(FloorAgent):
     # -- waiting
 
     async def _settle(self) -> None:
-        """At standstill and at the hold limit: give back what is ahead and stand without a deadline until it goes on."""
+        """At standstill and at the hold limit: give back what is ahead and stand without a deadline for now."""
         if self.at_limit and self._waiting_since is not None:
             await self._stop_asking()
             route = [*self.body.path, *self.plan]

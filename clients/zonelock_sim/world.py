@@ -1,15 +1,18 @@
 """What all agents of one run share: the floor, the clock, the fleet's traffic picture, and the tally of the run.
 
-The rule owned here: agents do not set off before every one of them has taken the ground it stands on; until then somebody
-could be granted a cell that a vehicle stands in without having said so. Never imports the coordinator but its floor.
+The rule owned here: agents do not set off before every one of them has taken the ground it stands on; until then
+somebody could be granted a cell that a vehicle stands in without having said so. Never imports the coordinator but
+its floor.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from zonelock.v1.floor_pb2 import Blocker, Stop
 
 from coordinator.floor import Floor
 from coordinator.floor.routing import Router
@@ -19,14 +22,25 @@ from zonelock_sim.options import latency
 from zonelock_sim.tasks import Tasks
 from zonelock_sim.traffic import Traffic
 
+Queued = Callable[[int, tuple[Blocker, ...]], None]
+
 
 class Link(Protocol):
     """What the sim uses of `zonelock_client.Agent`."""
 
     @property
-    def active_stops(self) -> Iterable[object]: ...
-    async def acquire(self, *zones: str, expected_ms: int) -> Grant: ...
-    def report(self, **telemetry: object) -> None: ...
+    def active_stops(self) -> tuple[Stop, ...]: ...
+    async def acquire(self, *zones: str, expected_ms: int, on_queued: Queued | None = None) -> Grant: ...
+    def report(
+        self,
+        *,
+        x_mm: int | None = None,
+        y_mm: int | None = None,
+        heading_mdeg: int = 0,
+        inside: Iterable[str] | None = None,
+        progress_permille: int = 0,
+        activity: str = "",
+    ) -> None: ...
     async def stop_cleared(self) -> None: ...
     async def goodbye(self) -> None: ...
     async def close(self) -> None: ...
@@ -34,19 +48,24 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Introduction:
-    """How an agent presents itself to the coordinator."""
+    """How an agent presents itself to the coordinator, and what it does when told to stand.
+
+    `halt` is called from the SDK's dead-man thread and returns at once; `stopped` returns when the machine stands.
+    """
 
     agent_id: str
     kind: str
     stop_ms: int
     standing_zones: tuple[str, ...]
-    on_stop: Callable[[object], None]
+    halt: Callable[[], None]
+    stopped: Callable[[Stop], Awaitable[None]]
 
 
 class Links(Protocol):
     """How agents of this run reach the coordinator."""
 
-    async def connect(self, introduction: Introduction) -> Link: ...
+    async def connect(self, introduction: Introduction) -> Link:
+        """Raises what the SDK raises: LinkLost when nobody answers, RequestError when the coordinator refuses."""
 
     async def abort(self, link: Link) -> None:
         """The link is gone at once, without a goodbye, as when a computer dies."""
@@ -113,12 +132,11 @@ class World:
         self.failures.append((agent_id, error))
         self.tell("finding", f"{agent_id} failed: {error!r}")
 
-    def stop_seen(self, stop: object) -> None:
+    def stop_seen(self, stop: Stop) -> None:
         """An agent was told of a stop. Told once per stop, however many agents it reaches."""
-        stop_id, reason = str(getattr(stop, "stop_id", stop)), str(getattr(stop, "reason", ""))
-        if stop_id not in self.tally.stop_ids:
-            self.tally.stop_ids.add(stop_id)
-            self.tell("stop", f"stop {stop_id}: {reason}" if reason else f"stop {stop_id}")
+        if stop.stop_id not in self.tally.stop_ids:
+            self.tally.stop_ids.add(stop.stop_id)
+            self.tell("stop", f"stop {stop.stop_id}: {stop.reason}")
 
     def now_s(self) -> float:
         """Seconds of this run, on its event loop's clock."""

@@ -1,7 +1,8 @@
 """A coordinator and a clock for tests of agents without any process: zones in memory, time that costs nothing.
 
-`Ledger` grants by first come first served with reservation, ends grants by deadline, and trips and resets stops of the whole
-floor: the part of the protocol's meaning that agents lean on, as small as can be. The real thing is tested against elsewhere.
+`Ledger` grants by first come first served with reservation, ends grants by deadline, and trips and resets stops of
+the whole floor: the part of the protocol's meaning that agents lean on, as small as can be. The real thing is tested
+against elsewhere.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from coordinator.floor import Floor
-from zonelock_client.errors import GrantLost, GrantRejected, StillInside
+from zonelock.v1.floor_pb2 import Stop
+from zonelock_client import GrantLost, GrantRejected, StillInside
 from zonelock_sim.world import Introduction
+
+from coordinator.floor import Floor
 
 LATENCY_S = 0.004
 
 
-class VirtualTimeSelector(selectors.DefaultSelector):  # type: ignore[misc,valid-type]
+class VirtualTimeSelector(selectors.DefaultSelector):
     """Instead of waiting, moves the clock on."""
 
     now_s = 1_000.0
@@ -77,12 +80,13 @@ class FakeGrant:
             self._timer.cancel()
         self.ledger.free(self.agent_id, zones or self.zones)
 
-    async def extend(self, expected_ms: int) -> None:
+    async def extend(self, expected_ms: int) -> int:
         await asyncio.sleep(LATENCY_S)
         if not self.lost.is_set():
             self._timer.cancel()
             self._until = max(self._until, self.ledger.now_s() + expected_ms / 1_000)
             self._timer = asyncio.get_running_loop().call_at(self._until, self.ledger.overdue, self)
+        return self.remaining_ms()
 
     async def park(self) -> None:
         await asyncio.sleep(LATENCY_S)
@@ -109,6 +113,7 @@ class Ledger:
         self.over = asyncio.Event()
         self.over.set()
         self.on_stop: dict[str, Any] = {}
+        self.told: list[asyncio.Future[None]] = []
         self.token = 0
 
     def now_s(self) -> float:
@@ -121,7 +126,8 @@ class Ledger:
 
     def fits(self, waiting: Waiting, reserved: set[str]) -> bool:
         return all(
-            zone not in reserved and len(self.occupied[zone].keys() - {waiting.agent_id}) < self.floor.zones[zone].capacity
+            zone not in reserved
+            and len(self.occupied[zone].keys() - {waiting.agent_id}) < self.floor.zones[zone].capacity
             for zone in waiting.zones
         )
 
@@ -156,8 +162,8 @@ class Ledger:
         for waiting in self.queue:
             if not waiting.answer.done():
                 waiting.answer.set_exception(GrantRejected("STOPPED", "stopped"))
-        for on_stop in self.on_stop.values():
-            on_stop(stop_id)
+        for stopped in self.on_stop.values():
+            self.told.append(asyncio.ensure_future(stopped(Stop(stop_id=stop_id, reason="planted"))))
 
     def reset(self) -> None:
         self.stops.clear()
@@ -169,10 +175,10 @@ class FakeLink:
         self.ledger, self.agent_id = ledger, agent_id
 
     @property
-    def active_stops(self) -> tuple[str, ...]:
-        return tuple(self.ledger.stops)
+    def active_stops(self) -> tuple[Stop, ...]:
+        return tuple(Stop(stop_id=stop_id) for stop_id in self.ledger.stops)
 
-    async def acquire(self, *zones: str, expected_ms: int) -> Any:
+    async def acquire(self, *zones: str, expected_ms: int, on_queued: Any = None) -> Any:
         await asyncio.sleep(LATENCY_S)
         if self.ledger.stops:
             raise GrantRejected("STOPPED", "stopped")
@@ -182,6 +188,8 @@ class FakeLink:
         waiting = Waiting(self.agent_id, zones, expected_ms)
         self.ledger.queue.append(waiting)
         self.ledger.serve()
+        if on_queued is not None and not waiting.answer.done():
+            on_queued(1, ())
         try:
             return await waiting.answer
         except asyncio.CancelledError:
@@ -212,7 +220,7 @@ class FakeLinks:
         self.aborted: list[str] = []
 
     async def connect(self, introduction: Introduction) -> Any:
-        self.ledger.on_stop[introduction.agent_id] = introduction.on_stop
+        self.ledger.on_stop[introduction.agent_id] = introduction.stopped
         for zone in introduction.standing_zones:
             self.ledger.occupied[zone][introduction.agent_id] = None
         return FakeLink(self.ledger, introduction.agent_id)

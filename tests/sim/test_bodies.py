@@ -52,6 +52,7 @@ def test_touches_two_cells_while_it_crosses() -> None:
 def test_takes_corners_slowly() -> None:
     body = Body("A", DRIVE, CELL_MM, (0, 0))
     body.permit([(x, 0) for x in range(1, 6)] + [(5, y) for y in range(1, 6)])
+    before = 0.0
     while body.path[0] != (5, 0):
         before = body.speed_mm_s
         body.step(0.02)
