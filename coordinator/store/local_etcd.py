@@ -7,7 +7,6 @@ member with its parent. etcd's own safety is untouched (no unsafe options, fsync
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import platform
@@ -15,9 +14,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +30,14 @@ STOP_TIMEOUT_S = 5.0
 POLL_S = 0.05
 MAX_MEMBERS = 9
 LOG_TAIL_BYTES = 2_000
-_PR_SET_PDEATHSIG = 1
+_DIE_WITH_PARENT = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Runs in the child and becomes etcd. Not a `preexec_fn`, which runs between fork and exec: gRPC's threads forbid it."""
 _PORT_TAKEN = "address already in use"
 _START_ATTEMPTS = 3
 
@@ -52,10 +59,14 @@ class LocalEtcd:
     With `data_dir` the cluster is the one that was kept there before, if any; without, it is thrown away at the end.
     """
 
-    def __init__(self, members: int = 3, data_dir: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, members: int = 3, data_dir: str | os.PathLike[str] | None = None, *, flags: Sequence[str] = ()
+    ) -> None:
+        """`flags` are further etcd flags for every member. Raises ValueError."""
         if not 1 <= members <= MAX_MEMBERS:
             raise ValueError(f"members is {members}, and must be 1 to {MAX_MEMBERS}; 3 is usual")
         self._count = members
+        self._flags = tuple(flags)
         self._keep = data_dir is not None
         self._given_dir = None if data_dir is None else Path(data_dir)
         self._dir: Path | None = None
@@ -138,11 +149,11 @@ class LocalEtcd:
         await self.stop()
 
     def __enter__(self) -> LocalEtcd:
-        _run(self.start())
+        _run(self.start)
         return self
 
     def __exit__(self, *error: object) -> None:
-        _run(self.stop())
+        _run(self.stop)
 
     def _place(self) -> list[_Member]:
         """The members' ports: those of the cluster kept in the directory, else free ones."""
@@ -167,6 +178,7 @@ class LocalEtcd:
         client, peer = (f"http://127.0.0.1:{port}" for port in (member.client_port, member.peer_port))
         everyone = ",".join(f"{m.name}=http://127.0.0.1:{m.peer_port}" for m in self._members)
         command = [
+            *(sys.executable, "-SEc", _DIE_WITH_PARENT, str(os.getpid())),
             _find_etcd(),
             *("--name", member.name),
             *("--data-dir", str(self._require_dir() / member.name)),
@@ -179,6 +191,7 @@ class LocalEtcd:
             *("--initial-cluster-token", f"zonelock-{self._members[0].peer_port}"),
             *("--logger", "zap"),
             *("--log-outputs", "stderr"),
+            *self._flags,
         ]
         with self._log_path(index).open("ab") as log:
             self._processes[index] = subprocess.Popen(
@@ -189,7 +202,6 @@ class LocalEtcd:
                 env=_environment(),
                 # A terminal's Ctrl-C is for the parent, which then ends the members in order.
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - takes no lock
             )
 
     async def _until_healthy(self, indexes: range | list[int]) -> None:
@@ -251,11 +263,11 @@ class LocalEtcd:
         return self._log_path(index).read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
 
 
-def _run(work: Coroutine[object, object, None]) -> None:
+def _run(work: Callable[[], Coroutine[object, object, None]]) -> None:
     """In a loop of its own, which leaves the current one alone; not in its own thread, with which members would die."""
     loop = asyncio.new_event_loop()
     try:
-        loop.run_until_complete(work)
+        loop.run_until_complete(work())
     finally:
         loop.close()
 
@@ -273,18 +285,6 @@ def _environment() -> dict[str, str]:
     if platform.machine() == "aarch64":
         environment["ETCD_UNSUPPORTED_ARCH"] = "arm64"
     return environment
-
-
-def _die_with(parent: int) -> Callable[[], None]:
-    """Loaded before the fork: the child may only call what needs no lock."""
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def hook() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return hook
 
 
 def _free_ports(count: int) -> list[int]:

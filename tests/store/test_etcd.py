@@ -1,0 +1,288 @@
+"""The clustered store against other coordinators, foreign writers, dead and frozen members. All on real etcd."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from etcd_cluster import fresh_prefix
+from store.bench import Bench
+
+from coordinator.store.etcd import EtcdStore
+from coordinator.store.etcd_client import EtcdClient
+from coordinator.store.etcd_txn import delete, get_page, put, unchanged
+from coordinator.store.etcdpb import rpc_pb2
+from coordinator.store.local_etcd import LocalEtcd
+from coordinator.store.port import CommitUncertain, Fenced, RecordConflict, StoreUnavailable
+
+PATIENCE_S = 20.0
+TICK_S = 0.1
+
+
+async def leading(bench: Bench, name: str = "one") -> EtcdStore:
+    store = bench.open_etcd(name)
+    await store.lead()
+    await store.load()
+    return store
+
+
+@asynccontextmanager
+async def ticking(store: EtcdStore) -> AsyncIterator[None]:
+    """What a runtime does when nothing happens."""
+
+    async def tick() -> None:
+        while True:
+            with suppress(StoreUnavailable, Fenced):
+                await store.commit({})
+            await asyncio.sleep(TICK_S)
+
+    task = asyncio.create_task(tick())
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def committed(store: EtcdStore, writes: dict[str, bytes | None]) -> None:
+    """What a runtime does with one commit, whatever happens to the members: until it is known to be in the ledger.
+
+    Fenced is no failure here: an etcd leader that was frozen can revoke leases when it thaws (etcd #15247).
+    """
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                await store.commit(writes)
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(TICK_S)
+            except (CommitUncertain, Fenced) as doubt:
+                with suppress(StoreUnavailable, Fenced):
+                    await (store.refence() if isinstance(doubt, CommitUncertain) else store.lead())
+                    await store.load()
+
+
+def index_in_use(store: EtcdStore, cluster: LocalEtcd) -> int:
+    """The member that the store's next call goes to."""
+    return store._client._current
+
+
+async def test_a_second_leader_fences_the_first_and_nothing_of_the_first_is_applied(etcd_bench: Bench) -> None:
+    first = await leading(etcd_bench, "first")
+    await first.commit({"k": b"first"})
+    # The first now hangs: no commit, so no renewal, and its lease runs out.
+    second = await asyncio.wait_for(leading(etcd_bench, "second"), PATIENCE_S)
+    with pytest.raises(Fenced, match=r"second leads now \(fence \d+, ours was \d+\)"):
+        await first.commit({"k": b"late", "other": b"late"})
+    with pytest.raises(Fenced):
+        await first.commit({})
+    assert dict((await second.load()).records) == {"k": b"first"}
+    await second.commit({"k": b"second"})
+
+
+async def test_a_standby_waits_while_the_leader_ticks_and_leads_as_soon_as_it_resigns(etcd_bench: Bench) -> None:
+    first = await leading(etcd_bench, "first")
+    standby = etcd_bench.open_etcd("standby")
+    async with ticking(first):
+        waiting = asyncio.create_task(standby.lead())
+        # Longer than the lease: only renewals keep it.
+        done, _ = await asyncio.wait([waiting], timeout=first.lease_ms / 1000 + 2)
+        assert not done
+        assert (await standby.status()).leader == "first"
+        assert 1_000 < first.lease_ms <= 2_000
+    fence = (await first.load()).epoch
+    await first.close()
+    assert await asyncio.wait_for(waiting, PATIENCE_S) > fence
+    status = await standby.status()
+    assert status.leader == "standby"
+    assert len(status.endpoints) == 3
+
+
+async def test_a_coordinator_that_lost_the_lead_can_stand_by_and_lead_again(etcd_bench: Bench) -> None:
+    first = await leading(etcd_bench, "first")
+    second = await asyncio.wait_for(leading(etcd_bench, "second"), PATIENCE_S)
+    with pytest.raises(Fenced):
+        await first.commit({})
+    again = asyncio.create_task(first.lead())
+    await second.commit({"k": b"v"})
+    await second.close()
+    assert await asyncio.wait_for(again, PATIENCE_S) > 0
+    assert (await first.load()).records["k"] == b"v"
+
+
+@pytest.mark.parametrize("foreign", ["rewrites", "creates", "deletes"])
+async def test_a_foreign_write_to_a_record_is_a_conflict_and_nothing_is_applied(
+    etcd_bench: Bench, foreign: str
+) -> None:
+    store = await leading(etcd_bench)
+    await store.commit({"a": b"1", "b": b"1"})
+    key = {"rewrites": "a", "creates": "c", "deletes": "a"}[foreign]
+    path = f"{etcd_bench.place}ledger/{key}".encode()
+    client = EtcdClient(etcd_bench.endpoints)
+    await client.txn(
+        rpc_pb2.TxnRequest(success=[delete(path) if foreign == "deletes" else put(path, b"foreign")]), repeatable=False
+    )
+    with pytest.raises(RecordConflict, match=f"another program wrote {key} under"):
+        await store.commit({"a": b"2", "b": b"2", "c": b"2"})
+    found, _ = await client.read_key(f"{etcd_bench.place}ledger/b".encode())
+    assert found is not None
+    assert found.value == b"1"
+    await client.close()
+
+
+async def test_refencing_kills_a_transaction_that_is_still_on_its_way(etcd_bench: Bench, cluster: LocalEtcd) -> None:
+    store = await leading(etcd_bench)
+    await store.commit({"k": b"before"})
+    old = (await store.load()).epoch
+    frozen = index_in_use(store, cluster)
+    cluster.pause(frozen)
+    with pytest.raises(CommitUncertain, match="may or may not"):
+        await store.commit({"k": b"delayed"})
+    assert await store.refence() > old
+    settled = dict((await store.load()).records)
+    cluster.resume(frozen)
+    await cluster.healthy()
+    # Whether or not the thawed member still forwarded it: a transaction under the old fence finds it gone.
+    client = EtcdClient(etcd_bench.endpoints)
+    late = rpc_pb2.TxnRequest(
+        compare=[unchanged(f"{etcd_bench.place}leader".encode(), old)],
+        success=[put(f"{etcd_bench.place}ledger/k".encode(), b"late")],
+    )
+    assert not (await client.txn(late, repeatable=False)).succeeded
+    await client.close()
+    assert dict((await store.load()).records) == settled
+    await store.commit({"k": b"after"})
+
+
+async def test_commits_go_on_while_a_member_is_frozen(etcd_bench: Bench, cluster: LocalEtcd) -> None:
+    store = await leading(etcd_bench)
+    for index in range(3):
+        async with ticking(store):
+            cluster.pause(index)
+        for i in range(5):
+            await committed(store, {f"{index}/{i}": b"v"})
+        cluster.resume(index)
+    assert len((await store.load()).records) == 15
+
+
+async def test_commits_go_on_when_any_one_member_is_killed(etcd_bench: Bench, cluster: LocalEtcd) -> None:
+    store = await leading(etcd_bench)
+    for index in range(3):
+        await committed(store, {f"{index}/before": b"v"})
+        cluster.kill(index)
+        for i in range(5):
+            await committed(store, {f"{index}/{i}": b"v"})
+        await cluster.restart(index)
+    assert len((await store.load()).records) == 18
+
+
+async def test_without_a_quorum_no_commit_succeeds_and_none_that_did_is_lost(
+    etcd_bench: Bench, cluster: LocalEtcd
+) -> None:
+    store = await leading(etcd_bench)
+    await store.commit({"k": b"kept"})
+    survivor = index_in_use(store, cluster)
+    for index in range(3):
+        if index != survivor:
+            cluster.kill(index)
+    for _ in range(3):
+        with pytest.raises((StoreUnavailable, CommitUncertain)):
+            await store.commit({"k": b"doubtful"})
+        with pytest.raises((StoreUnavailable, CommitUncertain)):
+            await store.commit({})
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(store.refence(), 1.5)
+    for index in range(3):
+        if index != survivor:
+            cluster.start_member(index)
+    await cluster.healthy()
+    try:
+        await asyncio.wait_for(store.refence(), PATIENCE_S)
+    except Fenced:  # The lease may have run out meanwhile.
+        await asyncio.wait_for(store.lead(), PATIENCE_S)
+    assert (await store.load()).records["k"] in (b"kept", b"doubtful")
+    await store.commit({"k": b"later"})
+
+
+async def test_an_etcd_that_is_down_at_the_start_is_waited_for_and_named(
+    etcd_binary: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with LocalEtcd(1) as single:
+        single.kill(0)
+        store = EtcdStore(single.endpoints, prefix=fresh_prefix(), deadline_s=0.2)
+        waiting = asyncio.create_task(store.lead())
+        with caplog.at_level(logging.WARNING):
+            done, _ = await asyncio.wait([waiting], timeout=1.5)
+        assert not done
+        (line,) = [r.getMessage() for r in caplog.records if "cannot lead yet" in r.getMessage()]
+        assert single.endpoints[0] in line
+        assert "Start etcd, or correct the endpoints" in line
+        single.start_member(0)
+        assert await asyncio.wait_for(waiting, PATIENCE_S) > 0
+        await store.close()
+
+
+async def test_an_etcd_out_of_space_refuses_commits_for_certain_and_says_what_to_do(etcd_binary: Path) -> None:
+    async with LocalEtcd(1, flags=["--quota-backend-bytes", "4000000"]) as cluster:
+        store = EtcdStore(cluster.endpoints)
+        await store.lead()
+        await store.load()
+
+        async def fill() -> None:
+            for i in range(20):
+                await store.commit({f"k{i}": b"x" * 900_000})
+
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="quota is used up: run `etcdctl compact`"):
+                await fill()
+        await store.close()
+
+
+async def test_an_old_etcd_works_with_one_warning(etcd_bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    client = EtcdClient(etcd_bench.endpoints)
+    version = (await client.statuses())[0].version
+    await client.close()
+    if not version.startswith("3.4."):
+        pytest.skip(f"etcd {version} is installed; the warning is for older ones")
+    with caplog.at_level(logging.WARNING):
+        await leading(etcd_bench)
+    (line,) = [r.getMessage() for r in caplog.records]
+    assert f"etcd {version} at {etcd_bench.endpoints[0]}, " in line
+    assert "works, but the production floor is 3.5.28 / 3.6.9" in line
+
+
+async def test_the_leader_compacts_the_history_that_it_makes(etcd_bench: Bench) -> None:
+    store = etcd_bench.open_etcd(compact_every=1_500)
+    await store.lead()
+    first = (await store.load()).revision
+    for i in range(1_600):
+        await store.commit({"k": str(i).encode()})
+    client = EtcdClient(etcd_bench.endpoints)
+    past = get_page(b"k", b"l", limit=1, revision=first)
+
+    async def read_the_past_for_ever() -> None:
+        while True:
+            await client.txn(rpc_pb2.TxnRequest(success=[past]), repeatable=True)
+            await asyncio.sleep(0.02)
+
+    with pytest.raises(StoreUnavailable, match="compacted"):
+        await asyncio.wait_for(read_the_past_for_ever(), PATIENCE_S)
+    await client.close()
+    assert (await store.load()).records["k"] == b"1599"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prefix": "spaces are bad/"}, "prefix 'spaces are bad/' must have"),
+        ({"lease_ms": 100}, "lease_ms is 100, and must be 500 to 60000"),
+        ({"endpoints": "nowhere"}, "'nowhere' is not host:port"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_at_once(options: dict[str, object], message: str) -> None:
+    arguments: dict[str, object] = {"endpoints": "127.0.0.1:2379"} | options
+    with pytest.raises(ValueError, match=message):
+        EtcdStore(**arguments)  # type: ignore[arg-type]
