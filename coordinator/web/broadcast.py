@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from zonelock.v1 import floor_pb2, zone_service_pb2
+from zonelock.v1 import zone_service_pb2
 
 from coordinator.web.encode import Json, to_json
 from coordinator.web.picture import Picture
@@ -180,13 +180,6 @@ class FloorBroadcast:
     def _wake(self) -> None:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
-
-
-def floor_json(floor: floor_pb2.Floor) -> Json:
-    """The floor without its YAML source, which the page has no use for (`zonelock floor` prints it)."""
-    found = to_json(floor)
-    del found["source_yaml"]
-    return found
 
 
 def _compact(value: object) -> str:

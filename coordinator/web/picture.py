@@ -80,10 +80,14 @@ def _age_zone(zone: Json, by_ms: int) -> Json:
 
 
 def _age_occupant(occupant: Json, by_ms: int) -> Json:
-    aged = {**occupant, "since_ms": _later(occupant["since_ms"], by_ms)}
-    if occupant["state"] == "SLOT_STATE_HELD":
-        aged["remaining_ms"] = _later(occupant["remaining_ms"], -by_ms)
-    return aged
+    """Only a live grant has running times; everyone else's are zero and stay so."""
+    if occupant["state"] != "SLOT_STATE_HELD" or occupant["since_ms"] == occupant["remaining_ms"] == "0":
+        return occupant
+    return {
+        **occupant,
+        "since_ms": _later(occupant["since_ms"], by_ms),
+        "remaining_ms": _later(occupant["remaining_ms"], -by_ms),
+    }
 
 
 def _age_stop(stop: Json, by_ms: int) -> Json:

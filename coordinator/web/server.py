@@ -17,7 +17,8 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 from zonelock.v1 import floor_pb2
 
-from coordinator.web.broadcast import Feed, FloorBroadcast, floor_json
+from coordinator.web.broadcast import Feed, FloorBroadcast
+from coordinator.web.drawing import floor_json
 from coordinator.web.pages import SECURITY_HEADERS, Resource, load_pages
 
 MAX_WATCHERS = 64
