@@ -105,8 +105,13 @@ class Report:
 
     @property
     def passed(self) -> bool:
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Budget | Crossing | Fit, ...]:
+        """The rows that do not pass, each with its remedy."""
         rows: tuple[Budget | Crossing | Fit, ...] = (*self.budgets, *self.crossings, *self.fits)
-        return all(row.passed for row in rows)
+        return tuple(row for row in rows if not row.passed)
 
 
 def check(floor: Floor, *, detection_ms: int | None = None, stop_latency_ms: int | None = None) -> Report:
