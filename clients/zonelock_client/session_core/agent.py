@@ -313,12 +313,13 @@ class AgentCore:
 
     def requeue(self, now_ns: int) -> None:
         """After a welcome: everything that the last stream may not have carried through."""
+        self._pending.clear()
         fresh = now_ns - self._telemetry_ns < TELEMETRY_FRESH_MS * NS_PER_MS
         self._telemetry_due = self.telemetry is not None and (fresh or self.outbox.owes_release())
         for entry in self.outbox:
             if entry.kind is EntryKind.STOP_ACK:
                 self.outbox.remove(entry)
-            else:
+            elif not entry.frame:
                 self.queue(Pending(entry.operation, entry))
         self.acknowledge_stops(())
         for request_id in [r for r, record in self.asks.items() if record.cancelling]:
@@ -327,7 +328,8 @@ class AgentCore:
             self.queue(Pending(record.operation))
         for extension in self.extensions.values():
             self.queue(Pending(extension.operation))
-        self.stream.waiting[self.spec.agent_id] = None
+        if self.has_more:
+            self.stream.waiting[self.spec.agent_id] = None
 
     def take_operations(self, frame: int, budget: FrameBudget) -> list[pb.Operation]:
         """What the agent says in this frame, within what is left of the frame's budget."""
