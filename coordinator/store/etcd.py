@@ -279,12 +279,15 @@ class EtcdStore:
         return await self.refence()
 
     async def _greet(self) -> None:
-        """Says who does not answer, and whose version is below the production floor."""
+        """Says who does not answer and whose version is below the production floor; turns to the leading member."""
         old: dict[str, list[str]] = {}
         for member in await self._client.statuses():
             if not member.reachable:
                 log.warning("etcd at %s does not answer: %s", member.endpoint, member.problem)
-            elif not fit_for_production(member.version):
+                continue
+            if member.leads:
+                self._client.prefer(member.endpoint)
+            if not fit_for_production(member.version):
                 old.setdefault(member.version, []).append(member.endpoint)
         floor = " / ".join(".".join(map(str, release)) for release in PRODUCTION_FLOORS)
         for version, endpoints in sorted(old.items()):

@@ -37,7 +37,7 @@ ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
-"""Runs in the child and becomes etcd. Not a `preexec_fn`, which runs between fork and exec: gRPC's threads forbid it."""
+"""Runs in the child and becomes etcd. Not a `preexec_fn`: gRPC's threads forbid Python between fork and exec."""
 _PORT_TAKEN = "address already in use"
 _START_ATTEMPTS = 3
 

@@ -70,7 +70,10 @@ class Store(Protocol):
 
     @property
     def lease_ms(self) -> int:
-        """How old a commit may be before leadership can have passed on; 0 when it cannot."""
+        """How old the last commit may be before leadership can have passed on; 0 when it cannot.
+
+        Ask again after every commit: what is left of a lease differs from one to the next.
+        """
 
     async def lead(self) -> int:
         """Waits until this process leads; returns the fence E (a positive integer that rises with every leader).

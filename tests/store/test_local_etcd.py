@@ -18,7 +18,7 @@ from coordinator.store.local_etcd import LocalEtcd, LocalEtcdError
 STARTER = """
 import asyncio, sys, time
 from coordinator.store.local_etcd import LocalEtcd
-with LocalEtcd(1) as cluster:
+with LocalEtcd(1, sys.argv[1]) as cluster:
     print(*cluster.pids.values(), flush=True)
     time.sleep(600)
 """
@@ -32,8 +32,9 @@ def running(pid: int) -> bool:
     return state not in "ZX"
 
 
-def test_no_member_outlives_a_parent_that_was_killed(etcd_binary: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True) as parent:
+def test_no_member_outlives_a_parent_that_was_killed(etcd_binary: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STARTER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         (pid,) = map(int, parent.stdout.readline().split())
         assert running(pid)
