@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
 import time
 from collections.abc import Iterator
@@ -179,7 +180,8 @@ class Holding:
     halter: Halter
     hold_max_ms: int
     _granted_ns: int = 0
-    _told: str = field(default="")
+    _told: str = ""
+    _signalled: list[signal.Signals] = field(default_factory=list)
 
     @property
     def names(self) -> str:
@@ -190,23 +192,21 @@ class Holding:
         return self.order.expected_ms or min(EXPECTED_MS, self.hold_max_ms)
 
     async def run(self) -> int:
-        with self._signals_end(asyncio.current_task()):
-            grant = await self._ask()
-        try:
+        asking = asyncio.create_task(self._ask(), name="asking")
+        with self._signals(asking):
+            try:
+                grant = await asking
+            except asyncio.CancelledError:
+                message = "interrupted before the zones were granted"
+                raise Failure(ExitCode.INTERRUPTED, message, "Run it again; nothing is held.") from None
             custody = await self._begin(grant)
-        except NotStarted as error:
-            await self._give_back(grant, entered=False)
-            code = ExitCode.NO_COMMAND if error.errno == 2 else ExitCode.NOT_RUNNABLE
-            message = f"{self.order.command[0]!r} could not be started: {error}"
-            raise Failure(code, message, "Check the command; the zones were given back, nothing had entered.") from error
-        with self._signals_go_to(custody):
             keeping = asyncio.create_task(self._keep(grant, custody), name="extending")
             try:
                 ending = await asyncio.shield(custody.ended)
             finally:
                 keeping.cancel()
                 await asyncio.gather(keeping, return_exceptions=True)
-        return await self._conclude(grant, ending)
+            return await self._conclude(grant, ending)
 
     async def _ask(self) -> Grant:
         order = self.order
@@ -246,8 +246,16 @@ class Holding:
 
     async def _begin(self, grant: Grant) -> Custody:
         until_ns = _boottime_ns() + grant.remaining_ms() * NS_PER_MS
-        custody = await Custody.begin(self.order.command, grace_ms=self.order.grace_ms, until_ns=until_ns)
+        try:
+            custody = await Custody.begin(self.order.command, grace_ms=self.order.grace_ms, until_ns=until_ns)
+        except NotStarted as error:
+            await self._give_back(grant, entered=False)
+            code = ExitCode.NO_COMMAND if error.errno == errno.ENOENT else ExitCode.NOT_RUNNABLE
+            message = f"{self.order.command[0]!r} could not be started: {error}"
+            raise Failure(code, message, "Check the command; the zones were given back, nothing had entered.") from error
         self.halter.custody = custody
+        for number in self._signalled:
+            custody.forward(number)
         if self.halter.because is not None or not grant.may_move():
             # Lost between the grant and the start.
             custody.order_end()
@@ -356,25 +364,20 @@ class Holding:
                 await saying
 
     @contextlib.contextmanager
-    def _signals_end(self, task: asyncio.Task[Any] | None) -> Iterator[None]:
-        """Until the command runs, a signal ends the wait for the zones."""
-        loop = asyncio.get_running_loop()
-        for number in LIVE_SIGNALS:
-            loop.add_signal_handler(number, lambda: task.cancel() if task is not None else None)
-        try:
-            yield
-        except asyncio.CancelledError:
-            raise Failure(ExitCode.INTERRUPTED, "interrupted before the zones were granted", "Run it again.") from None
-        finally:
-            for number in LIVE_SIGNALS:
-                loop.remove_signal_handler(number)
+    def _signals(self, asking: asyncio.Task[Grant]) -> Iterator[None]:
+        """A signal ends the wait for the zones; once they are granted it is the command's, and how that ends its own business."""
 
-    @contextlib.contextmanager
-    def _signals_go_to(self, custody: Custody) -> Iterator[None]:
-        """While the command runs, it gets our signals; how it ends is then its own business."""
+        def take(number: signal.Signals) -> None:
+            if not asking.done():
+                asking.cancel()
+            elif self.halter.custody is not None:
+                self.halter.custody.forward(number)
+            else:
+                self._signalled.append(number)
+
         loop = asyncio.get_running_loop()
         for number in LIVE_SIGNALS:
-            loop.add_signal_handler(number, custody.forward, number)
+            loop.add_signal_handler(number, take, number)
         try:
             yield
         finally:

@@ -182,6 +182,8 @@ def refused(reason: str, message: str, details: dict[str, str], code: grpc.Statu
     unavailable = code is grpc.StatusCode.UNAVAILABLE
     remedy = refusal_remedy(reason) or "Look at the coordinator's log; this zonelock does not know the reason."
     exit_code = ExitCode.UNAVAILABLE if unavailable else ExitCode.REFUSED
+    if code is grpc.StatusCode.INTERNAL:
+        exit_code = ExitCode.FAILURE
     return Failure(exit_code, message or reason, remedy, reason=reason, details=details)
 
 
