@@ -1,0 +1,1 @@
+"""Measurements, run by `make bench`. Each prints raw figures and their ratio to a peer measured in the same run."""
