@@ -21,7 +21,10 @@ from coordinator.store.local_etcd import LocalEtcd
 from coordinator.store.port import CommitUncertain, Fenced, StoreUnavailable
 
 RIVALS = 3
-DUEL_S = 8.0
+DUEL_S = 4.0
+PATIENCE_S = 60.0
+ENOUGH_COUNTS = 50
+ENOUGH_DEPOSED = 4
 
 
 @dataclass
@@ -88,7 +91,12 @@ async def test_rivals_for_one_ledger_never_acknowledge_the_same_count_and_never_
         for name in (f"rival-{i}" for i in range(RIVALS))
     ]
     tasks.append(asyncio.create_task(sabotage(etcd_bench, cluster, random.Random(story.seed))))
-    done, _ = await asyncio.wait(tasks, timeout=DUEL_S, return_when=asyncio.FIRST_COMPLETED)
+    give_up = asyncio.get_running_loop().time() + PATIENCE_S
+    done: set[asyncio.Task[None]] = set()
+    while not done and asyncio.get_running_loop().time() < give_up:
+        done, _ = await asyncio.wait(tasks, timeout=DUEL_S, return_when=asyncio.FIRST_COMPLETED)
+        if len(story.acknowledged) >= ENOUGH_COUNTS and story.deposed >= ENOUGH_DEPOSED:
+            break
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -105,5 +113,5 @@ async def test_rivals_for_one_ledger_never_acknowledge_the_same_count_and_never_
     assert len(set(story.acknowledged)) == len(story.acknowledged), story
     assert max(story.acknowledged) <= last, story
     assert {f"by/{number}" for number in range(1, last + 1)} == set(records) - {"n"}, story
-    assert story.deposed > 3, story
-    assert len(story.acknowledged) > 50, story
+    assert story.deposed >= ENOUGH_DEPOSED, story
+    assert len(story.acknowledged) >= ENOUGH_COUNTS, story
