@@ -14,7 +14,16 @@ from collections.abc import Collection, Coroutine, Iterable
 from typing import Any
 
 from zonelock.v1.floor_pb2 import Blocker, Stop
-from zonelock_client import ExtensionRejected, GrantLost, GrantRejected, LinkLost, Rejected, RequestError, StillInside
+from zonelock_client import (
+    ExtensionRejected,
+    GrantLost,
+    GrantRejected,
+    LinkLost,
+    Rejected,
+    RequestError,
+    StillInside,
+    ZonelockError,
+)
 
 from zonelock_sim.bodies import Body, Tool
 from zonelock_sim.holdings import Grant, Holdings
@@ -103,7 +112,7 @@ class FloorAgent(ABC):
                     grant = await self.link.acquire(*residue, expected_ms=self.hold_ms(residue))
                     await grant.cleared()
                 await self.link.goodbye()
-        except (TimeoutError, Rejected, RequestError, LinkLost, GrantLost):
+        except (TimeoutError, ZonelockError):
             pass  # what it leaves stays occupied in the ledger: the coordinator's word, not ours
         finally:
             await self.link.close()
@@ -278,8 +287,8 @@ class FloorAgent(ABC):
         except ExtensionRejected as refusal:
             self.world.tally.was_rejected(refusal.reason)
             self.at_limit = self.at_limit or refusal.reason == "HOLD_LIMIT"
-        except (Rejected, RequestError, GrantLost, LinkLost):
-            pass  # the grant runs to its old deadline; the loop sees it when it is lost
+        except ZonelockError:
+            pass  # given back meanwhile, or it runs to its old deadline: the loop sees it when it is lost
         finally:
             self._extending.discard(grant.token)
 
@@ -293,7 +302,7 @@ class FloorAgent(ABC):
                 continue
             try:
                 await grant.park()
-            except (Rejected, RequestError, LinkLost, GrantLost):
+            except ZonelockError:
                 continue
             self.holdings.stands_in(zones)
         self.tell_traffic()

@@ -14,6 +14,7 @@ from zonelock_sim.bodies import Tool
 from zonelock_sim.world import World
 
 BEAT_S = 0.1
+MIN_BEAT_S = 0.01
 STOP_MS = 200
 FIRST_CYCLE_SHARE = 0.25
 MIN_PAUSE_S = 0.5
@@ -58,7 +59,7 @@ class ArmAgent(FloorAgent):
         while (left := until - self.world.now_s()) > 0:
             await self.responsive()
             self.report()
-            await self.pause(min(left, 1.0))
+            await self.pause(max(MIN_BEAT_S, min(left, 1.0)))
 
     async def _work_in(self, zone: str) -> None:
         self.activity = f"waits for {zone}"
@@ -91,7 +92,7 @@ class ArmAgent(FloorAgent):
                 await self.take_ground()
             elif not self.stalled and self.holdings.allows([zone]):
                 self.keep_time()
-                await self.pause(min(max(left_s, 0.0), BEAT_S))
+                await self.pause(max(MIN_BEAT_S, min(left_s, BEAT_S)))
                 left_s -= self.world.now_s() - began
             else:
                 await asyncio.sleep(BEAT_S)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from coordinator.floor import AgentKind, Floor
+from coordinator.floor.routing import Router
 from zonelock_sim.agent import FloorAgent
 from zonelock_sim.arm import ArmAgent
 from zonelock_sim.bodies import Body, Cell, Drive
@@ -40,9 +41,10 @@ class Scene:
         tell: Callable[[str, str], None] = lambda kind, message: None,
     ) -> None:
         """Raises SimError or IncidentError for what this floor cannot do. Must be made inside a running event loop."""
-        tasks: Tasks = ScenarioTasks(pairs) if pairs is not None else StationTasks(floor, options.seed)
+        router = Router(floor)
+        tasks: Tasks = ScenarioTasks(pairs) if pairs is not None else StationTasks(floor, options.seed, router)
         self.options = options
-        self.world = World(floor, tasks, links, tell=tell)
+        self.world = World(floor, router, tasks, links, tell=tell)
         self.vehicles = self._make_vehicles(tasks)
         self.arms = [ArmAgent(arm, self.world) for _, arm in sorted(floor.arms.items())] if options.arms else []
         self.agents: dict[str, FloorAgent] = {agent.agent_id: agent for agent in (*self.vehicles, *self.arms)}

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coordinator.floor import Floor
+from coordinator.floor.routing import Router
 from zonelock_sim.bodies import Cell
 from zonelock_sim.options import SimError
 
 SCENARIO_DWELL_MS = 500
 PARKING_DWELL_MS = 2_000
+NEARBY = 4
 OPEN_CELL_TARGETS = 400
 """On a floor without stations this many open cells, drawn by the seed, serve as stations."""
 
@@ -106,39 +108,60 @@ class ScenarioTasks:
 
 
 class StationTasks:
-    """Sends vehicles from station to station for ever, by chance of `seed`; to a parking place when all are taken."""
+    """Sends vehicles from station to station for ever, by chance of `seed`; to a parking place when all are taken.
 
-    def __init__(self, floor: Floor, seed: int) -> None:
+    Vehicles start at stations and do their first task there. The next station is one of the NEARBY nearest by road.
+    """
+
+    def __init__(self, floor: Floor, seed: int, router: Router) -> None:
         self._random = random.Random(seed)
-        self._floor = floor
+        self._router = router
         self._stations = [Visit(s.cell, s.dwell_ms, f"to {s.name}") for _, s in sorted(floor.stations.items())]
         self._parking = [Visit(cell, PARKING_DWELL_MS, f"parks at {n}") for n, cell in sorted(floor.parking.items())]
+        self._near = bool(self._stations)
         if not self._stations:
             cells = sorted(cell for zone in floor.zones.values() for cell in zone.cells)
             drawn = self._random.sample(cells, min(OPEN_CELL_TARGETS, len(cells)))
             self._stations = [Visit(cell, SCENARIO_DWELL_MS, f"to {cell}") for cell in drawn]
         self._taken: dict[str, tuple[Cell, ...]] = {}
+        self._lengths: dict[tuple[Cell, Cell], int] = {}
         self._count = 0
 
     def starts(self, count: int) -> list[Cell]:
-        places = list(dict.fromkeys(visit.cell for visit in [*self._parking, *self._stations]))
+        stations = [visit.cell for visit in self._stations]
+        self._random.shuffle(stations)
+        places = list(dict.fromkeys([*stations, *(visit.cell for visit in self._parking)]))
         if len(places) < count:
             raise SimError(
-                f"agents {count}: the floor has {len(places)} parking places and stations to start from; "
+                f"agents {count}: the floor has {len(places)} stations and parking places to start from; "
                 "use fewer agents"
             )
         return places[:count]
 
     def next(self, agent_id: str, at: Cell) -> Task | None:
+        first = agent_id not in self._taken
         busy = {cell for cells in self._taken.values() for cell in cells}
         free = [visit for visit in self._stations if visit.cell not in busy]
         free = free or [visit for visit in self._parking if visit.cell not in busy]
-        if not free:
+        here = [visit for visit in free if first and visit.cell == at]
+        candidates = here or self._nearest(at, [visit for visit in free if visit.cell != at])
+        if not candidates:
             return None
-        visit = self._random.choice(free)
+        visit = self._random.choice(candidates)
         self._count += 1
-        self._taken[agent_id] = (*self._taken.get(agent_id, ())[-1:], visit.cell)
+        self._taken[agent_id] = (*self._taken.get(agent_id, (at,))[-1:], visit.cell)
         return Task(f"order {self._count}", (visit,))
 
     def left(self, agent_id: str) -> None:
         self._taken[agent_id] = self._taken.get(agent_id, ())[-1:]
+
+    def _nearest(self, at: Cell, visits: list[Visit]) -> list[Visit]:
+        if not self._near:
+            return visits
+        return sorted(visits, key=lambda visit: (self._length(at, visit.cell), visit.cell))[:NEARBY]
+
+    def _length(self, start: Cell, goal: Cell) -> int:
+        pair = (start, goal)
+        if pair not in self._lengths:
+            self._lengths[pair] = len(self._router.cells(start, goal))
+        return self._lengths[pair]

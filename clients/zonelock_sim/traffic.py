@@ -83,6 +83,10 @@ class Traffic:
             return ()
         return tuple(sorted(other for other in ahead if agent_id in self._reach(other)))
 
+    def stuck_ahead(self, agent_id: str) -> tuple[str, ...]:
+        """A ring among those that this one waits for, without itself in it, sorted: it may have to make way."""
+        return tuple(sorted(other for other in self._reach(agent_id) - {agent_id} if self.ring(other)))
+
     def refuge(self, agent_id: str, start: Cell, off: AbstractSet[Cell]) -> list[Cell]:
         """The shortest drive from `start`, over zones nobody else fills, to a cell not in `off`; empty if none."""
         closed = self.full_zones(agent_id)

@@ -24,6 +24,7 @@ ASK_EARLY_S = 0.8
 """An ask leaves this long before the vehicle would have to brake for want of its answer."""
 
 BEAT_S = 0.1
+MIN_BEAT_S = 0.01
 PATIENCE_S = 1.2
 TURN_S = 1.5
 """In a ring the vehicle with the highest id acts after PATIENCE_S, each next one this much later."""
@@ -108,7 +109,7 @@ class Vehicle(FloorAgent):
             await self._beat()
             if self.at_limit:
                 await self.park()
-            await self.pause(min(left, BEAT_S * 5))
+            await self.pause(max(MIN_BEAT_S, min(left, BEAT_S * 5)))
 
     async def _drive_to(self, visit: Visit) -> None:
         self._goal = visit.cell
@@ -302,7 +303,10 @@ class Vehicle(FloorAgent):
         if waited < PATIENCE_S + turn * TURN_S or now - self._acted_at < TURN_S:
             return
         self._acted_at = now
-        if await self._go_around() or ((ring or waited > RETREAT_PATIENCE_S) and await self._draw_back(ring)):
+        if await self._go_around():
+            return
+        rivals = ring or (self.world.traffic.stuck_ahead(self.agent_id) if waited > RETREAT_PATIENCE_S else ())
+        if rivals and await self._draw_back(rivals):
             return
         if waited > SINGLE_STEP_PATIENCE_S and not self.holdings.residue:
             await self._ask_single_step()
@@ -321,10 +325,9 @@ class Vehicle(FloorAgent):
         self.world.tally.replans += 1
         return True
 
-    async def _draw_back(self, ring: tuple[str, ...]) -> bool:
+    async def _draw_back(self, rivals: tuple[str, ...]) -> bool:
         """To the nearest cell off the rivals' ways; it waits there for a while and then plans anew."""
         traffic = self.world.traffic
-        rivals = ring or traffic.blockers(self.agent_id)
         off = {
             cell
             for rival in rivals

@@ -109,6 +109,7 @@ class World:
     def __init__(
         self,
         floor: Floor,
+        router: Router,
         tasks: Tasks,
         links: Links,
         *,
@@ -118,7 +119,7 @@ class World:
         self.tasks = tasks
         self.links = links
         self.tell = tell
-        self.router = Router(floor)
+        self.router = router
         self.traffic = Traffic(floor)
         self.tally = Tally()
         self.bodies: dict[str, Body | Tool] = {}

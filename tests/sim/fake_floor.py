@@ -82,7 +82,7 @@ class FakeGrant:
 
     async def extend(self, expected_ms: int) -> int:
         await asyncio.sleep(LATENCY_S)
-        if not self.lost.is_set():
+        if not self.lost.is_set() and self.left:
             self._timer.cancel()
             self._until = max(self._until, self.ledger.now_s() + expected_ms / 1_000)
             self._timer = asyncio.get_running_loop().call_at(self._until, self.ledger.overdue, self)
@@ -124,19 +124,21 @@ class Ledger:
             self.occupied[zone].pop(agent_id, None)
         self.serve()
 
-    def fits(self, waiting: Waiting, reserved: set[str]) -> bool:
+    def fits(self, waiting: Waiting) -> bool:
         return all(
-            zone not in reserved
-            and len(self.occupied[zone].keys() - {waiting.agent_id}) < self.floor.zones[zone].capacity
+            len(self.occupied[zone].keys() - {waiting.agent_id}) < self.floor.zones[zone].capacity
             for zone in waiting.zones
         )
 
     def serve(self) -> None:
-        reserved: set[str] = set()
+        """First come first served; the oldest reserves, except against those that it waits for."""
+        oldest: Waiting | None = None
         for waiting in list(self.queue):
+            kept = oldest is not None and set(oldest.zones) & set(waiting.zones)
+            in_its_way = oldest is not None and any(waiting.agent_id in self.occupied[z] for z in oldest.zones)
             if waiting.answer.done():
                 self.queue.remove(waiting)
-            elif self.fits(waiting, reserved):
+            elif self.fits(waiting) and (not kept or in_its_way):
                 self.queue.remove(waiting)
                 self.token += 1
                 grant = FakeGrant(self, waiting.agent_id, self.token, waiting.zones, waiting.expected_ms)
@@ -144,7 +146,7 @@ class Ledger:
                     self.occupied[zone][waiting.agent_id] = grant
                 waiting.answer.set_result(grant)
             else:
-                reserved.update(waiting.zones)
+                oldest = oldest or waiting
 
     def overdue(self, grant: FakeGrant) -> None:
         if not grant.lost.is_set():
