@@ -1,7 +1,7 @@
 """The holder's side of a command under a `warden`: start it, tell it how long it may run, learn how it ended.
 
-Rule owned: a command never runs without a warden that would end it; should the warden itself be killed, the command's process
-group is killed from here. Imports only the standard library.
+Rule owned: a command never runs without a warden that would end it; should the warden itself be killed, the command's
+process group is killed from here. Imports only the standard library.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ class Ending:
 class Custody:
     """A running command. `ended` resolves once, with the Ending."""
 
-    def __init__(self, process: asyncio.subprocess.Process, control: int, reports: asyncio.StreamReader, pid: int) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, control: int, reports: asyncio.StreamReader, pid: int
+    ) -> None:
         self.pid = pid
         self._process = process
         self._control: int | None = control

@@ -1,4 +1,5 @@
-"""The exit codes of every command, in one table. `zonelock errors` and docs/cli.md print it; a test keeps them together.
+"""The exit codes of every command, in one table. `zonelock errors` and docs/cli.md print it; a test keeps them
+together.
 
 Codes below 16 are zonelock's own, those above are the shell's customs. Imports only the standard library.
 """
@@ -45,7 +46,7 @@ EXITS: dict[ExitCode, ExitEntry] = {
         "Look the reason up with `zonelock errors REASON`.",
     ),
     ExitCode.GRANT_LOST: ExitEntry(
-        "`zonelock hold`: the grant was lost and the command was ended; its zones stay occupied until they are cleared.",
+        "`zonelock hold`: the grant was lost and the command was ended; its zones stay occupied until cleared.",
         "Look at the floor, then `zonelock explain AGENT` and `zonelock clear`.",
     ),
     ExitCode.INVALID: ExitEntry(

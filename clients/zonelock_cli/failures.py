@@ -1,8 +1,8 @@
 """What a command raises when it cannot do its work: an exit code, what happened, and what to try.
 
 Rule owned: no failure leaves without a remedy. On a terminal it is two lines on standard error; with `-o json` one JSON
-object there, so that standard output stays what the command's documented shape says. Imports only click and the standard
-library at load.
+object there, so that standard output stays what the command's documented shape says. Imports only click and the
+standard library at load.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Failure(click.ClickException):
         problems: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
-        self.exit_code = int(code)
+        self.exit_code = int(code)  # type: ignore[misc]  # click reads it off the instance; its stub says class
         self.remedy = remedy
         self.reason = reason
         self.details = dict(sorted((details or {}).items()))

@@ -1,8 +1,8 @@
 """`zonelock hold` from ask to end: one agent, one grant, one command in the custody of its warden.
 
-Rules owned here: the SDK's deadline D already leaves the grace and a margin, so the command is gone before the coordinator
-could call the hold overdue; a stop is acknowledged only when nothing of the command is left; what the command's end says about
-the zones is told to the coordinator exactly once (given back, abandoned, or standing).
+Rules owned here: the SDK's deadline D already leaves the grace and a margin, so the command is gone before the
+coordinator could call the hold overdue; a stop is acknowledged only when nothing of the command is left; what the
+command's end says about the zones is told to the coordinator exactly once (given back, abandoned, or standing).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ async def run(order: Order, view: View) -> int:
 
 
 def _terms(order: Order) -> tuple[str, int]:
-    """The agent kind and the shortest hold_max_ms of the zones. Refuses what the floor does not have, with near misses."""
+    """The agent kind and the shortest hold_max_ms of the zones. Refuses what the floor lacks, with near misses."""
     from zonelock_cli.link import Link
 
     with Link(order.server, order.wait_s) as link:
@@ -238,7 +238,9 @@ class Holding:
         from zonelock_cli.picture import plain
 
         behind = [plain(b) for b in blockers]
-        names = "; ".join(f"{b['zone']} {b['kind']}" + (f" by {b['agent_id']}" if b["agent_id"] else "") for b in behind)
+        names = "; ".join(
+            f"{b['zone']} {b['kind']}" + (f" by {b['agent_id']}" if b["agent_id"] else "") for b in behind
+        )
         if names != self._told:
             self._told = names
             text = f"waiting for {self.names}, place {position}: {names or 'its turn'}"
@@ -252,7 +254,9 @@ class Holding:
             await self._give_back(grant, entered=False)
             code = ExitCode.NO_COMMAND if error.errno == errno.ENOENT else ExitCode.NOT_RUNNABLE
             message = f"{self.order.command[0]!r} could not be started: {error}"
-            raise Failure(code, message, "Check the command; the zones were given back, nothing had entered.") from error
+            raise Failure(
+                code, message, "Check the command; the zones were given back, nothing had entered."
+            ) from error
         self.halter.custody = custody
         for number in self._signalled:
             custody.forward(number)
@@ -281,7 +285,7 @@ class Holding:
                 self.teller.tell("warned", text, remaining_ms=left)
 
     async def _extend(self, grant: Grant, custody: Custody, wish_ms: int) -> bool:
-        """Asks once; False when the answer was a no that will stay one. A lost link is not: the next look asks again."""
+        """Asks once; False when the answer was a no that will stay one."""
         from zonelock_client import ExtensionRejected, ZonelockError
 
         self.agent.report(activity=f"running {self.order.command[0]}")
@@ -365,7 +369,9 @@ class Holding:
 
     @contextlib.contextmanager
     def _signals(self, asking: asyncio.Task[Grant]) -> Iterator[None]:
-        """A signal ends the wait for the zones; once they are granted it is the command's, and how that ends its own business."""
+        """A signal ends the wait for the zones; once they are granted it is the command's, and how that ends its own
+        business.
+        """
 
         def take(number: signal.Signals) -> None:
             if not asking.done():

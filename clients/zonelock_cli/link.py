@@ -1,7 +1,8 @@
 """One short conversation with one coordinator, over synchronous gRPC because it starts fastest.
 
-Rule owned: whatever goes wrong between here and the coordinator becomes a `Failure` that names the address, the reason and
-what to try; a reason from `google.rpc.ErrorInfo` is looked up in the public table of refusals. Imports `zonelock.v1` and grpc.
+Rule owned: whatever goes wrong between here and the coordinator becomes a `Failure` that names the address, the reason
+and what to try; a reason from `google.rpc.ErrorInfo` is looked up in the public table of refusals. Imports
+`zonelock.v1` and grpc.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Link:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._channel.close()
 
     def picture(self) -> Picture:

@@ -1,7 +1,7 @@
 """The root of the command line: which commands there are, and where each is found when it is called.
 
-Rule owned: a command's module is imported when that command runs and not before, so that `zonelock version` answers at once
-and a broken optional part never breaks the others. Imports only click and the standard library at load.
+Rule owned: a command's module is imported when that command runs and not before, so that `zonelock version` answers at
+once and a broken optional part never breaks the others. Imports only click and the standard library at load.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COMMANDS: dict[str, str] = {
     "reset": "safety:reset",
     "clear": "safety:clear",
     "floor": "floors:floor",
-    "check": "floors:check",
+    "check": "checking:check",
     "config": "configs:config",
     "errors": "about:errors",
     "version": "about:version",
@@ -76,6 +76,6 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(int(ExitCode.INTERRUPTED))
     except BrokenPipeError:
         # The reader of our pipe has what it wanted (`zonelock watch | head`). Nothing may be flushed into it at exit.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(int(ExitCode.OK))
     sys.exit(result if isinstance(result, int) else int(ExitCode.OK))

@@ -1,7 +1,8 @@
 """How commands speak: tables to people, JSON to machines, progress to neither.
 
-Rules owned: standard output carries only the answer; with JSON it is exactly one document on one line (streams: one a line).
-Progress goes to standard error, and only once something took longer than PATIENCE_S. Rich is imported when a table is drawn.
+Rules owned: standard output carries only the answer; with JSON it is exactly one document on one line (streams: one a
+line). Progress goes to standard error, and only once something took longer than PATIENCE_S. Rich is imported when a
+table is drawn.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ STATE_STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where and how one command answers. `stream` is None for standard output, whatever that is when something is said."""
+    """Where and how one command answers. `stream` None: standard output, whatever that is when something is said."""
 
     json: bool
     stream: TextIO | None = None

@@ -1,8 +1,9 @@
 """The floor as a watcher knows it: a whole picture first, then every change laid over it.
 
-Rule owned: `apply` is the only way a picture changes, and it mirrors what `WatchFloor` promises (a snapshot replaces, a change
-overrides by name, waits replace as a whole when they changed). `plain` is the one translation of messages into the JSON that
-docs/cli.md documents: every field present, enums without their prefix, integers as integers. Speaks to nobody.
+Rule owned: `apply` is the only way a picture changes, and it mirrors what `WatchFloor` promises (a snapshot replaces, a
+change overrides by name, waits replace as a whole when they changed). `plain` is the one translation of messages into
+the JSON that docs/cli.md documents: every field present, enums without their prefix, integers as integers. Speaks to
+nobody.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from zonelock.v1 import floor_pb2, zone_service_pb2
 
@@ -28,7 +28,7 @@ def plain(message: Message) -> dict[str, Any]:
     return result
 
 
-def _value(descriptor: FieldDescriptor, value: Any) -> Any:
+def _value(descriptor: Any, value: Any) -> Any:
     if descriptor.message_type is not None:
         return plain(value)
     if descriptor.enum_type is not None:
@@ -36,14 +36,14 @@ def _value(descriptor: FieldDescriptor, value: Any) -> Any:
     return value
 
 
-def enum_name(descriptor: FieldDescriptor, number: int) -> str:
+def enum_name(descriptor: Any, number: int) -> str:
     """`ZONE_STATE_FREE` as FREE, the unspecified value as the empty string, an unknown number as its digits."""
     kind = descriptor.enum_type
     known = kind.values_by_number.get(number) if kind is not None else None
     if kind is None or known is None:
         return str(number)
     prefix = kind.values_by_number[0].name.removesuffix("UNSPECIFIED")
-    name = known.name.removeprefix(prefix)
+    name: str = known.name.removeprefix(prefix)
     return "" if name == "UNSPECIFIED" else name
 
 

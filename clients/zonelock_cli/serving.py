@@ -1,7 +1,8 @@
 """`zonelock serve`: a coordinator in this process, from its options to its last breath.
 
-Rules owned here: everything that can be checked is checked before anything listens; "ready" is said exactly once, when agents
-can dial; whatever ends the coordinator ends the command with a code and a remedy. Imports the coordinator only when it runs.
+Rules owned here: everything that can be checked is checked before anything listens; "ready" is said exactly once, when
+agents can dial; whatever ends the coordinator ends the command with a code and a remedy. Imports the coordinator only
+when it runs.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ PROBE_S = 0.5
 PROBE_EVERY_S = 0.2
 
 ENDINGS: dict[str, tuple[ExitCode, str]] = {
-    "ListenError": (ExitCode.UNAVAILABLE, "End what listens there, or take another address with --listen or --web."),
+    "WebListenError": (
+        ExitCode.UNAVAILABLE,
+        "End what listens there, or take another address with --web (off for none).",
+    ),
+    "ListenError": (ExitCode.UNAVAILABLE, "End what listens there, or take another address with --listen."),
     "LedgerCorrupt": (ExitCode.FAILURE, "Restore the store from a copy; the coordinator's log names the records."),
     "RecordConflict": (ExitCode.FAILURE, "Find out who else writes under this prefix before starting again."),
     "Halted": (ExitCode.FAILURE, "Find out who else writes to this ledger before starting again."),
@@ -40,7 +45,9 @@ ENDINGS: dict[str, tuple[ExitCode, str]] = {
     "InvariantViolation": (ExitCode.FAILURE, "Report it with the coordinator's log; the ledger is as it was."),
     "StoreError": (ExitCode.UNAVAILABLE, "Check --store: is the path writable, are the etcd members up?"),
 }
-"""Errors that end a coordinator, by the names of their classes: the parts that define them are not the command line's to import."""
+"""Errors that end a coordinator, by the names of their classes: the parts that define them are not the command line's
+to import.
+"""
 
 
 async def serve_until_stopped(view: View, given: dict[str, Any]) -> None:
@@ -91,8 +98,8 @@ def configured(given: dict[str, Any]) -> CoordinatorConfig:
 
 async def announce(view: View, coordinator: Coordinator) -> None:
     """Says once that the coordinator serves, and whether it leads."""
-    with contextlib.suppress(Exception):
-        # Whatever ends the runtime ends `serve` too, which reports it.
+    with contextlib.suppress(TimeoutError):
+        # Anything else has ended the runtime, and with it `serve`, which reports it: then nothing is ready.
         await asyncio.wait_for(coordinator.leading(), LEAD_WAIT_S)
     runtime = coordinator.runtime
     if view.json:
@@ -110,7 +117,11 @@ async def announce(view: View, coordinator: Coordinator) -> None:
         return
     from rich.markup import escape
 
-    role = "leading" if runtime.leading else "[yellow]standing by: another coordinator leads, or the store has no quorum[/yellow]"
+    role = (
+        "leading"
+        if runtime.leading
+        else "[yellow]standing by: another coordinator leads, or the store has no quorum[/yellow]"
+    )
     view.block(
         [
             ("gRPC", coordinator.target),
@@ -126,8 +137,8 @@ async def announce(view: View, coordinator: Coordinator) -> None:
 async def etcd_answers(store: str, wait_s: float) -> None:
     """For an etcd store: waits until one member accepts a connection; Failure naming every member after `wait_s`.
 
-    A coordinator that lost its etcd waits for it and keeps stopping what must stop. One that is being started with the wrong
-    address should say so.
+    A coordinator that lost its etcd waits for it and keeps stopping what must stop. One that is being started with the
+    wrong address should say so.
     """
     kind, _, rest = store.partition(":")
     if kind != "etcd":
@@ -143,7 +154,7 @@ async def etcd_answers(store: str, wait_s: float) -> None:
                 raise Failure(
                     ExitCode.UNAVAILABLE,
                     f"no etcd member answers within {wait_s:g} s",
-                    "Start etcd, name other members with --store etcd:HOST:PORT,..., or wait longer with --store-wait-s.",
+                    "Start etcd, name others with --store etcd:HOST:PORT,..., or wait longer with --store-wait-s.",
                     reason="STORE_UNAVAILABLE",
                     problems=silent,
                 )
@@ -158,7 +169,9 @@ async def probe(member: str) -> str:
         host, port = parse_address(member, what="etcd member")
     except click.BadParameter as error:
         raise Failure(
-            ExitCode.USAGE, error.message, "Write --store etcd:HOST:PORT,HOST:PORT,... with every member's client address."
+            ExitCode.USAGE,
+            error.message,
+            "Write --store etcd:HOST:PORT,HOST:PORT,... with every member's client address.",
         ) from None
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), PROBE_S)

@@ -1,7 +1,7 @@
 """Performs a simulated run for an audience: addresses when it is ready, what happens while it goes, how it went.
 
-Rule owned: standard output carries the block of addresses and the outcome (or, for machines, the outcome alone); what happens
-in between goes to standard error. An interrupt ends a run as its time would, with the report so far.
+Rule owned: standard output carries the block of addresses and the outcome (or, for machines, the outcome alone); what
+happens in between goes to standard error. An interrupt ends a run as its time would, with the report so far.
 """
 
 from __future__ import annotations
@@ -54,17 +54,22 @@ class Stage:
     def conclude(self, report: Report) -> None:
         """The outcome for people."""
         self._quiet()
-        verdict = "[green]no two bodies met[/green]" if not report.collisions else f"[bold red]{report.collisions}[/bold red]"
+        verdict = (
+            "[green]no two bodies met[/green]" if not report.collisions else f"[bold red]{report.collisions}[/bold red]"
+        )
         self.view.say()
         self.view.block(
             [
-                ("agents", f"{report.agents}" + (f" and {report.arms} arms" if report.arms else "")),
+                ("agents", f"{report.agents}" + (f", {report.arms} of them arms" if report.arms else "")),
                 ("time", f"{report.seconds:.1f} s, store {report.store or 'of the coordinator'}"),
                 ("tasks done", str(report.tasks_done)),
                 ("grants", str(report.grants)),
                 ("collisions", verdict),
                 ("stops", str(report.stops)),
-                ("acquire", f"p50 {report.acquire_p50_ms} ms, p99 {report.acquire_p99_ms} ms, time in the queue included"),
+                (
+                    "acquire",
+                    f"p50 {report.acquire_p50_ms} ms, p99 {report.acquire_p99_ms} ms, time in the queue included",
+                ),
             ]
         )
         for finding in report.findings:
@@ -133,7 +138,9 @@ class Stage:
 
 
 async def perform(options: SimOptions, stage: Stage) -> Report:
-    """Runs the simulation to its end or to SIGINT/SIGTERM. Raises SimError, FloorError; Failure when nothing was measured."""
+    """Runs the simulation to its end or to SIGINT/SIGTERM. Raises SimError, FloorError; Failure when nothing was
+    measured.
+    """
     from zonelock_sim.run import run_sim
 
     run = asyncio.create_task(run_sim(options, stage.tell), name="simulated floor")

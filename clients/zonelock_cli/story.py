@@ -1,7 +1,7 @@
 """Why one agent stands where it stands: what it holds, what it left behind, whom it waits for, and what would end that.
 
-Rule owned: every answer ends in something that a person can do or wait for. Pure: reads a `Picture`, speaks to nobody, and
-gives the same story for the same picture (everything is sorted before it is told).
+Rule owned: every answer ends in something that a person can do or wait for. Pure: reads a `Picture`, speaks to nobody,
+and gives the same story for the same picture (everything is sorted before it is told).
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _resolve(
                 f"{stop['stop_id']} waits for {', '.join(missing)} to acknowledge, or for "
                 f"`zonelock clear --agent NAME --reason TEXT` by someone who looked"
             )
-        lines.append(f'`zonelock reset {stop["stop_id"]} --reason TEXT` once the area is safe')
+        lines.append(f"`zonelock reset {stop['stop_id']} --reason TEXT` once the area is safe")
     for left in blocked:
         if left["cause"] in ("PARKED", "DECLARED"):
             lines.append(f"{left['zone']}: it frees the zone when it moves on")

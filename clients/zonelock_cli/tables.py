@@ -1,7 +1,8 @@
 """What every public name means and what to try: refusals, rejections, block causes and exit codes, in one lookup.
 
-Rule owned: each name that zonelock ever shows to a person has a row here; tests compare the rows with the protocol's enums.
-Refusals come from the coordinator's own public table, so that the two never disagree. Imports nothing else of the coordinator.
+Rule owned: each name that zonelock ever shows to a person has a row here; tests compare the rows with the protocol's
+enums. Refusals come from the coordinator's own public table, so that the two never disagree. Imports nothing else of
+the coordinator.
 """
 
 from __future__ import annotations
@@ -38,8 +39,14 @@ REJECTIONS: dict[str, tuple[str, str]] = {
         "The grant ended (deadline or stop) before the release came.",
         "Ask for the zone again to carry on, or have an operator clear it: `zonelock clear`.",
     ),
-    "ALREADY_RELEASED": ("The zones were given back before; nothing is held under this request.", "Ask under a fresh id."),
-    "HOLD_LIMIT": ("An extension would pass the zone's hold_max_ms.", "Leave in time, or raise hold_max_ms on the floor."),
+    "ALREADY_RELEASED": (
+        "The zones were given back before; nothing is held under this request.",
+        "Ask under a fresh id.",
+    ),
+    "HOLD_LIMIT": (
+        "An extension would pass the zone's hold_max_ms.",
+        "Leave in time, or raise hold_max_ms on the floor.",
+    ),
     "STALE_TELEMETRY": ("The extension came without fresh telemetry.", "Report the position first, then extend."),
     "NEVER": ("The ask can never be granted to this agent as things stand.", "Ask for fewer zones or less time."),
     "STILL_HOLDING": ("The agent says goodbye while it still occupies zones.", "Release or leave its zones first."),
@@ -95,7 +102,7 @@ def entries() -> list[Entry]:
 
 
 def explain(name: str) -> list[Entry]:
-    """The rows called `name`, blind to case and to the protocol's prefixes; a gRPC code gives all refusals that use it."""
+    """The rows called `name`, blind to case and the protocol's prefixes; a gRPC code gives all refusals that use it."""
     wanted = name.strip().upper().replace("-", "_")
     for prefix in _PREFIXES:
         wanted = wanted.removeprefix(prefix)

@@ -1,15 +1,15 @@
 """A small process between `zonelock hold` and its command, which ends the command when the zones may no longer be used.
 
-Started as `python -I -S warden.py CONTROL_FD REPORT_FD GRACE_MS COMMAND...`. It exists because the process that talks to the
-coordinator can itself hang, be stopped or be killed, and the command must end all the same. Rules owned here:
+Started as `python -I -S warden.py CONTROL_FD REPORT_FD GRACE_MS COMMAND...`. It exists because the process that talks
+to the coordinator can itself hang, be stopped or be killed, and the command must end all the same. Rules owned here:
 
-* the command is told to end (SIGTERM to its process group, SIGKILL GRACE_MS later) when CONTROL says `end`, when CONTROL is
-  closed (its other end died), or when the deadline last written to CONTROL passes on CLOCK_BOOTTIME;
+* the command is told to end (SIGTERM to its process group, SIGKILL GRACE_MS later) when CONTROL says `end`, when
+  CONTROL is closed (its other end died), or when the deadline last written to CONTROL passes on CLOCK_BOOTTIME;
 * nothing of the command's process group outlives the report that it ended.
 
-CONTROL carries lines: `until NANOSECONDS`, `signal NUMBER`, `end`. REPORT carries one JSON object a line: `{"started": pid}`
-or `{"failed": errno}`, then `{"ended": returncode, "cause": ...}` with cause "itself", "end", "closed" or "deadline".
-Imports only the standard library, and little of that: it must start fast.
+CONTROL carries lines: `until NANOSECONDS`, `signal NUMBER`, `end`. REPORT carries one JSON object a line:
+`{"started": pid}` or `{"failed": errno}`, then `{"ended": returncode, "cause": ...}` with cause "itself", "end",
+"closed" or "deadline". Imports only the standard library, and little of that: it must start fast.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Warden:
     def run(self, command: Sequence[str]) -> int:
         """Starts the command, waits for its end whoever brings that about, and reports both."""
         try:
-            # A session of its own: the group is ours to signal as a whole, and a terminal's Ctrl-C reaches the holder first.
+            # A session of its own: the group is ours to signal as a whole, and a terminal's Ctrl-C reaches the holder
+            # first.
             child = subprocess.Popen(command, start_new_session=True)
         except OSError as error:
             self._tell(f'{{"failed": {error.errno or 0}}}')
@@ -66,7 +67,7 @@ class Warden:
                     if any(key.fd == self.control for key, _ in ready):
                         self._read_control(child)
                     if self.until_ns is not None and time.clock_gettime_ns(time.CLOCK_BOOTTIME) >= self.until_ns:
-                        self.ending = self.ending or "deadline"
+                        self.ending = "deadline"
             finally:
                 os.close(exit_fd)
 
@@ -130,8 +131,8 @@ def group_lives(group: int) -> bool:
 
 def main(argv: Sequence[str]) -> int:
     control, report, grace_ms, *command = argv
-    # A handler that does nothing, not SIG_IGN: a command inherits what is ignored, but not a handler. The holder gets these
-    # signals as well and decides; what the warden itself obeys is `control`.
+    # A handler that does nothing, not SIG_IGN: a command inherits what is ignored, but not a handler. The holder gets
+    # these signals as well and decides; what the warden itself obeys is `control`.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)
     os.set_inheritable(int(control), False)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from cli.fake import FakeCoordinator
+from click.testing import CliRunner, Result
 from zonelock_cli.main import cli
 
 Run = Callable[..., Result]

@@ -82,13 +82,15 @@ def canned() -> zone_service_pb2.WatchFloorResponse:
             _wait("AGV_08", "X_2", "AGV_07", 1_400),
         ],
         waits_changed=True,
-        totals=zone_service_pb2.Totals(grants=70, releases=66, stops=2, live_grants=2, connected_agents=4, waiting=3, commits=90),
+        totals=zone_service_pb2.Totals(
+            grants=70, releases=66, stops=2, live_grants=2, connected_agents=4, waiting=3, commits=90
+        ),
     )
 
 
 def _zone(
     name: str,
-    state: floor_pb2.ZoneState,
+    state: floor_pb2.ZoneState.ValueType,
     occupants: list[floor_pb2.Occupant],
     *,
     capacity: int = 1,
@@ -112,7 +114,7 @@ def _agent(
     *,
     held: list[str] | None = None,
     stop_ids: list[str] | None = None,
-    link: floor_pb2.LinkState = floor_pb2.LINK_STATE_CONNECTED,
+    link: floor_pb2.LinkState.ValueType = floor_pb2.LINK_STATE_CONNECTED,
     explanation: str = "",
     activity: str = "",
 ) -> floor_pb2.AgentView:
@@ -136,7 +138,13 @@ def _wait(agent_id: str, zone: str, behind: str, since_ms: int) -> floor_pb2.Wai
         detail=f"{behind} holds it; it leaves or its deadline stops the group",
     )
     return floor_pb2.WaitView(
-        agent_id=agent_id, request_id="r1", zones=[zone], priority=3, waiting_ms=since_ms, position=1, blockers=[blocker]
+        agent_id=agent_id,
+        request_id="r1",
+        zones=[zone],
+        priority=3,
+        waiting_ms=since_ms,
+        position=1,
+        blockers=[blocker],
     )
 
 
@@ -151,7 +159,9 @@ class FakeCoordinator(
     zone_service_pb2_grpc.ZoneServiceServicer,
     safety_service_pb2_grpc.SafetyServiceServicer,
 ):
-    """`responses` is what a watcher gets; it then waits for `more` until the server stops. `refuse` answers safety calls."""
+    """`responses` is what a watcher gets; it then waits for `more` until the server stops. `refuse` answers safety
+    calls.
+    """
 
     def __init__(self) -> None:
         self.responses = [canned()]
@@ -195,7 +205,7 @@ class FakeCoordinator(
         self.over.set()
         self.server.stop(grace=None).wait(5)
 
-    def WatchFloor(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+    def WatchFloor(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
         if self.mute:
             self.over.wait(30)
             return
@@ -205,10 +215,21 @@ class FakeCoordinator(
         while not self.over.wait(0.05) and context.is_active():
             pass
 
-    def GetFloor(self, request: Any, context: grpc.ServicerContext) -> zone_service_pb2.GetFloorResponse:
+    def _cardboard(self, request: Any, context: grpc.ServicerContext) -> None:
+        context.abort(grpc.StatusCode.UNIMPLEMENTED, "made of cardboard")
+
+    Session: Any = _cardboard
+    Acquire: Any = _cardboard
+    Release: Any = _cardboard
+    Extend: Any = _cardboard
+    ListZones: Any = _cardboard
+    ListStops: Any = _cardboard
+    ListAudit: Any = _cardboard
+
+    def GetFloor(self, request: Any, context: grpc.ServicerContext) -> zone_service_pb2.GetFloorResponse:  # noqa: N802
         return zone_service_pb2.GetFloorResponse(floor=self.floor)
 
-    def TripStop(self, request: Any, context: grpc.ServicerContext) -> safety_service_pb2.TripStopResponse:
+    def TripStop(self, request: Any, context: grpc.ServicerContext) -> safety_service_pb2.TripStopResponse:  # noqa: N802
         self._take(request, context)
         return safety_service_pb2.TripStopResponse(
             stop=floor_pb2.Stop(
@@ -221,14 +242,14 @@ class FakeCoordinator(
             )
         )
 
-    def ResetStop(self, request: Any, context: grpc.ServicerContext) -> safety_service_pb2.ResetStopResponse:
+    def ResetStop(self, request: Any, context: grpc.ServicerContext) -> safety_service_pb2.ResetStopResponse:  # noqa: N802
         self._take(request, context)
         ended = [
             floor_pb2.Stop(stop_id=i, reset_by=request.operator, reset_reason=request.reason) for i in request.stop_ids
         ]
         return safety_service_pb2.ResetStopResponse(stops=ended)
 
-    def ClearZones(self, request: Any, context: grpc.ServicerContext) -> safety_service_pb2.ClearZonesResponse:
+    def ClearZones(self, request: Any, context: grpc.ServicerContext) -> safety_service_pb2.ClearZonesResponse:  # noqa: N802
         self._take(request, context)
         return safety_service_pb2.ClearZonesResponse(cleared=request.zones or ["Z_40"])
 

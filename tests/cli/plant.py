@@ -1,8 +1,9 @@
-"""A plant for end-to-end tests: real `zonelock` processes around a real coordinator process, on a floor of three zones."""
+"""A plant for end-to-end tests: real `zonelock` processes around a real coordinator process, on a small floor."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -114,7 +115,7 @@ class Plant:
 
     def do(self, *args: str, code: int = 0) -> Any:
         """A command against this coordinator; its JSON answer, or its error."""
-        done = zonelock(args[0], "--server", self.server, *args[1:])
+        done = zonelock(*args, env={**os.environ, "ZONELOCK_SERVER": self.server})
         assert done.returncode == code, (args, done.stdout, done.stderr)
         return json.loads(done.stdout) if code == 0 else error_of(done)
 
@@ -158,7 +159,7 @@ class Held:
         """Reads on to the next event of this name."""
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            said = json.loads(line)
+            said: dict[str, Any] = json.loads(line)
             self.events.append(said)
             if said.get("event") == event:
                 return said
@@ -173,5 +174,3 @@ class Held:
     @property
     def last(self) -> dict[str, Any]:
         return self.events[-1]
-
-

@@ -8,12 +8,13 @@ import sys
 
 import pytest
 from cli.conftest import Run, failed, said
-from coordinator.core.rejections import REFUSALS, Rejection
 from zonelock.v1 import floor_pb2, zone_service_pb2
 from zonelock_cli import tables
 from zonelock_cli.exits import EXITS, ExitCode
 from zonelock_cli.main import COMMANDS
 from zonelock_cli.output import duration
+
+from coordinator.core.rejections import REFUSALS, Rejection
 
 HEAVY = ("grpc", "rich", "coordinator", "zonelock_client", "zonelock_sim", "google.protobuf", "asyncio")
 
@@ -97,7 +98,9 @@ def test_a_wrong_command_line_exits_with_2(run: Run, args: list[str]) -> None:
 
 def test_the_entry_point_exits_with_the_table_s_codes(free_port: int) -> None:
     def zonelock(*args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "zonelock_cli", *args], capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "zonelock_cli", *args], capture_output=True, text=True, check=False
+        )
 
     assert zonelock("version").returncode == ExitCode.OK
     assert zonelock("status", "--server", "nowhere").returncode == ExitCode.USAGE
@@ -108,10 +111,9 @@ def test_the_entry_point_exits_with_the_table_s_codes(free_port: int) -> None:
 
 
 def test_a_reader_that_has_enough_ends_the_command_quietly() -> None:
+    script = f"{sys.executable} -m zonelock_cli errors -o table | head -n 1; exit ${{PIPESTATUS[0]}}"
     piped = subprocess.run(
-        f"{sys.executable} -m zonelock_cli errors -o table | head -n 1; exit ${{PIPESTATUS[0]}}",
-        shell=True,  # noqa: S602 - a pipe is what is being tested
-        executable="/bin/bash",
+        ["/bin/bash", "-c", script],
         capture_output=True,
         text=True,
         check=False,

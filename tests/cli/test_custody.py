@@ -1,4 +1,6 @@
-"""The warden: a held command ends when it must, with all that it started, whatever becomes of the process that asked for it."""
+"""The warden: a held command ends when it must, with all that it started, whatever becomes of the process that asked
+for it.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,18 @@ async def gone(group: int, within_s: float = 5.0) -> None:
         await asyncio.sleep(0.01)
 
 
-async def until_written(path: Path) -> str:
-    while not path.exists() or not path.read_text():
+def written(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+async def until_written(path: Path, within_s: float = 20.0) -> str:
+    """What another process wrote; nothing can be awaited on its behalf."""
+    give_up = time.monotonic() + within_s
+    while True:
+        if text := written(path):
+            return text
+        assert time.monotonic() < give_up, f"nothing was written to {path}"
         await asyncio.sleep(0.01)
-    return path.read_text()
 
 
 @pytest.mark.parametrize("code", [0, 1, 7, 255])
@@ -57,7 +67,9 @@ async def test_ending_is_polite_first() -> None:
 
 async def test_a_command_that_ignores_sigterm_is_killed_after_the_grace(tmp_path: Path) -> None:
     up = tmp_path / "up"
-    custody = await Custody.begin(["sh", "-c", f'exec {sys.executable} -c "{STUBBORN}" > {up}'], grace_ms=200, until_ns=NEVER_NS)
+    custody = await Custody.begin(
+        ["sh", "-c", f'exec {sys.executable} -c "{STUBBORN}" > {up}'], grace_ms=200, until_ns=NEVER_NS
+    )
     await until_written(up)
     begun = time.monotonic()
     ending = await custody.end()

@@ -56,8 +56,10 @@ def test_every_command_has_a_section_that_names_every_option(path: str, sections
 @pytest.mark.parametrize("path", COMMANDS)
 def test_no_section_promises_an_option_that_does_not_exist(path: str, sections: dict[str, str]) -> None:
     everything = {option for command in COMMANDS.values() for option in options_of(command)} | COMMON
-    mentioned = {m for m in OPTION.findall(sections.get(path, ""))}
-    table = {m for line in sections[path].splitlines() if line.startswith("| `-") for m in OPTION.findall(line.split("|")[1])}
+    mentioned = set(OPTION.findall(sections.get(path, "")))
+    table = {
+        m for line in sections[path].splitlines() if line.startswith("| `-") for m in OPTION.findall(line.split("|")[1])
+    }
     assert mentioned <= everything, f"'{path}' mentions {mentioned - everything}"
     assert table <= options_of(COMMANDS[path]), f"'{path}' lists {table - options_of(COMMANDS[path])}"
 

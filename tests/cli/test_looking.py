@@ -127,14 +127,21 @@ def test_watch_gives_the_snapshot_and_then_one_line_a_change(run: Run, fake: Fak
     del freed.occupants[:]
     freed.state = floor_pb2.ZONE_STATE_FREE
     moved = floor_pb2.AgentView(
-        agent_id="AGV_05", kind="agv", link=floor_pb2.LINK_STATE_CONNECTED, activity="charging", has_position=True, x_mm=5
+        agent_id="AGV_05",
+        kind="agv",
+        link=floor_pb2.LINK_STATE_CONNECTED,
+        activity="charging",
+        has_position=True,
+        x_mm=5,
     )
     ended = canned().stops[0]
     ended.active, ended.reset_by, ended.reset_reason = False, "mia", "safe"
     fake.responses += [
         zone_service_pb2.WatchFloorResponse(zones=[freed], waits_changed=True),
         zone_service_pb2.WatchFloorResponse(agents=[moved]),
-        zone_service_pb2.WatchFloorResponse(stops=[ended], agents=[floor_pb2.AgentView(agent_id="AGV_04", removed=True)]),
+        zone_service_pb2.WatchFloorResponse(
+            stops=[ended], agents=[floor_pb2.AgentView(agent_id="AGV_04", removed=True)]
+        ),
     ]
     result = run("watch", "--seconds", "1", "--server", fake.target)
     assert result.exit_code == 0, result.output

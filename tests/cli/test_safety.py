@@ -68,7 +68,9 @@ def test_reset_names_its_stops(run: Run, fake: FakeCoordinator) -> None:
     stops = said(run("reset", "s1", "s2", "--reason", "safe", "--server", fake.target))["stops"]
     assert list(fake.asked[0].stop_ids) == ["s1", "s2"]
     assert [s["reset_by"] for s in stops] == ["mia", "mia"]
-    assert "reset s1 by mia: safe" in run("reset", "s1", "--reason", "safe", "--server", fake.target, "-o", "table").stdout
+    assert (
+        "reset s1 by mia: safe" in run("reset", "s1", "--reason", "safe", "--server", fake.target, "-o", "table").stdout
+    )
 
 
 def test_a_refused_reset_gives_reason_details_and_remedy(run: Run, fake: FakeCoordinator) -> None:

@@ -67,7 +67,8 @@ def errors(code: str | None, view: View) -> None:
         return
     if code is None:
         view.table(
-            ["KIND", "NAME", "MEANING", "WHAT TO TRY"], [[r.kind, r.name, escape(r.meaning), escape(r.remedy)] for r in rows]
+            ["KIND", "NAME", "MEANING", "WHAT TO TRY"],
+            [[r.kind, r.name, escape(r.meaning), escape(r.remedy)] for r in rows],
         )
         return
     for row in rows:

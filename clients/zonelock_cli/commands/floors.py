@@ -1,4 +1,4 @@
-"""`zonelock floor` and `zonelock check`: the map, as the coordinator has it and as files say it.
+"""`zonelock floor`: the map, as the coordinator has it and as files say it.
 
 Rule owned: an import writes its file whole or not at all, and never over another one unless told to.
 """
@@ -22,10 +22,8 @@ from zonelock_cli.output import View, progress
 
 if TYPE_CHECKING:
     from coordinator.floor import Floor
-    from coordinator.floor.check import Report
 
 FORMATS = ("map", "lif")
-NAMES_SHOWN = 3
 
 
 @click.group(invoke_without_command=True)
@@ -74,7 +72,13 @@ def show(as_yaml: bool, server: str, wait_s: float, view: View) -> None:
     view.table(
         ["ZONE", "CAPACITY", "GROUP", "HOLD MAX", "CELLS"],
         [
-            [escape(z["name"]), str(z["capacity"]), escape(z["stop_group"]), f"{z['hold_max_ms']} ms", str(len(z["cells"]))]
+            [
+                escape(z["name"]),
+                str(z["capacity"]),
+                escape(z["stop_group"]),
+                f"{z['hold_max_ms']} ms",
+                str(len(z["cells"])),
+            ]
             for z in sorted(said["zones"], key=lambda z: str(z["name"]))
         ],
         right=["CAPACITY", "HOLD MAX", "CELLS"],
@@ -114,16 +118,23 @@ class Wishes:
 @floor.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--format", "form", type=click.Choice(FORMATS), help="map: Moving AI; lif: VDMA LIF. Told from the file when left out."
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="map: Moving AI; lif: VDMA LIF. Told from the file when left out.",
 )
 @click.option("--aisles", is_flag=True, help="Map: merge one-wide runs between junctions into zones.")
-@click.option("--largest-only", is_flag=True, help="Map: block open cells that the largest connected part cannot reach.")
+@click.option(
+    "--largest-only", is_flag=True, help="Map: block open cells that the largest connected part cannot reach."
+)
 @click.option("--layout", metavar="ID", help="LIF: this layout rather than the first.")
 @click.option("--unit-mm", type=click.IntRange(min=1), help="LIF: length of one unit of the file; 1000 when left out.")
 @click.option("--two-way", is_flag=True, help="LIF: every edge may be driven both ways.")
 @click.option("--site", metavar="NAME", help="The floor's site.")
 @click.option("--cell-mm", type=click.IntRange(min=1), help="Side of a cell in millimetres.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here; standard output when left out.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write here; standard output when left out."
+)
 @click.option("--force", is_flag=True, help="Replace the file named by --out.")
 @output_option
 def import_(file: Path, out: Path | None, force: bool, view: View, **wishes: Any) -> None:
@@ -158,10 +169,14 @@ def convert(file: Path, wishes: Wishes) -> tuple[str, Floor]:
     form = wishes.form or detect(file, text)
     misplaced = wishes.misplaced(form)
     if misplaced:
-        raise click.UsageError(f"{', '.join(misplaced)} means nothing for {file}, which is read as {form}; leave it out")
+        raise click.UsageError(
+            f"{', '.join(misplaced)} means nothing for {file}, which is read as {form}; leave it out"
+        )
     importer: Callable[..., Floor] = from_moving_ai if form == "map" else from_lif
     with progress(f"importing {file}"):
-        return form, importer(text, source="standard input" if str(file) == "-" else str(file), **wishes.arguments(form))
+        return form, importer(
+            text, source="standard input" if str(file) == "-" else str(file), **wishes.arguments(form)
+        )
 
 
 @floor.command()
@@ -182,34 +197,6 @@ def example(name: str | None) -> None:
     click.echo(path.read_text("utf-8"), nl=False)
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--detection-ms", type=click.IntRange(min=0), help="Measured time until a fault is seen; replaces every kind's own.")
-@click.option("--stop-latency-ms", type=click.IntRange(min=0), help="Measured time until the brakes bite; replaces every kind's own.")
-@output_option
-def check(file: Path, detection_ms: int | None, stop_latency_ms: int | None, view: View) -> None:
-    """Validate a floor file and print its stopping-distance budget.
-
-    Needed way = speed x (detection + stop latency) + speed^2 / (2 x braking), against each zone's margin. Exits with 6 when the
-    file is invalid and with 1 when it is valid but some kind cannot stop, cross or fit.
-    """
-    from coordinator.floor import Floor, FloorError
-    from coordinator.floor.check import check as survey
-
-    try:
-        with progress(f"checking {file}"):
-            loaded = Floor.load(file)
-            report = survey(loaded, detection_ms=detection_ms, stop_latency_ms=stop_latency_ms)
-    except FloorError as error:
-        raise floor_failure(error, f"Mend the fields named above and run `zonelock check {file}` again.") from error
-    if view.json:
-        view.document(report_document(file, loaded, report))
-    else:
-        _show_report(view, file, loaded, report)
-    if not report.passed:
-        raise SystemExit(int(ExitCode.FAILURE))
-
-
 def outline(made: Floor) -> dict[str, Any]:
     return {
         "site": made.site,
@@ -222,115 +209,6 @@ def outline(made: Floor) -> dict[str, Any]:
         "stop_groups": list(made.stop_groups),
         "agent_kinds": sorted(made.agent_kinds),
     }
-
-
-def report_document(file: Path, loaded: Floor, report: Report) -> dict[str, Any]:
-    return {
-        "file": str(file),
-        **outline(loaded),
-        "passed": report.passed,
-        "budgets": [
-            {
-                "kind": b.kind,
-                "zones": list(b.zones),
-                "speed_mm_s": b.speed_mm_s,
-                "detection_ms": b.detection_ms,
-                "stop_latency_ms": b.stop_latency_ms,
-                "reaction_mm": b.reaction_mm,
-                "braking_mm": b.braking_mm,
-                "needed_mm": b.needed_mm,
-                "margin_mm": b.margin_mm,
-                "slack_mm": b.slack_mm,
-                "late_mm": b.late_mm,
-                "passed": b.passed,
-                "remedy": b.remedy,
-            }
-            for b in report.budgets
-        ],
-        "crossings": [
-            {
-                "kind": c.kind,
-                "zones": list(c.zones),
-                "crossing_ms": c.crossing_ms,
-                "hold_max_ms": c.hold_max_ms,
-                "passed": c.passed,
-                "remedy": c.remedy,
-            }
-            for c in report.crossings
-        ],
-        "fits": [
-            {
-                "kind": f.kind,
-                "length_mm": f.length_mm,
-                "width_mm": f.width_mm,
-                "cell_mm": f.cell_mm,
-                "passed": f.passed,
-                "remedy": f.remedy,
-            }
-            for f in report.fits
-        ],
-    }
-
-
-def _show_report(view: View, file: Path, loaded: Floor, report: Report) -> None:
-    from rich.markup import escape
-
-    view.block(
-        [
-            ("floor", f"{escape(str(file))} is valid: {loaded.width} x {loaded.height} cells of {loaded.cell_mm} mm"),
-            ("zones", str(len(loaded.zones))),
-            ("groups", escape(", ".join(loaded.stop_groups))),
-            ("hash", loaded.hash),
-        ]
-    )
-    view.say("\n[bold]stopping-distance budget[/bold]: reaction (speed x (detection + latency)) + braking, against the margin")
-    view.table(
-        ["KIND", "SPEED mm/s", "DETECT ms", "LATENCY ms", "REACTION mm", "BRAKING mm", "NEEDED mm", "MARGIN mm", "SLACK mm", "", "ZONES"],
-        [
-            [
-                escape(b.kind),
-                *(
-                    str(n)
-                    for n in (
-                        b.speed_mm_s,
-                        b.detection_ms,
-                        b.stop_latency_ms,
-                        b.reaction_mm,
-                        b.braking_mm,
-                        b.needed_mm,
-                        b.margin_mm,
-                        b.slack_mm,
-                    )
-                ),
-                mark(b.passed),
-                escape(some(b.zones)),
-            ]
-            for b in report.budgets
-        ],
-        right=["SPEED mm/s", "DETECT ms", "LATENCY ms", "REACTION mm", "BRAKING mm", "NEEDED mm", "MARGIN mm", "SLACK mm"],
-    )
-    for budget in {b.kind: b for b in report.budgets}.values():
-        view.say(f"  100 ms later, {escape(budget.kind)} is {budget.late_mm} mm further on")
-    view.say("\n[bold]crossing time[/bold] of the slowest kind, against hold_max_ms")
-    view.table(
-        ["KIND", "CROSSING ms", "HOLD MAX ms", "", "ZONES"],
-        [[escape(c.kind), str(c.crossing_ms), str(c.hold_max_ms), mark(c.passed), escape(some(c.zones))] for c in report.crossings],
-        right=["CROSSING ms", "HOLD MAX ms"],
-    )
-    wrong = [r for r in (*report.budgets, *report.crossings, *report.fits) if not r.passed]
-    for row in wrong:
-        view.say(f"[bold red]fails[/bold red]  {escape(row.kind)}: {escape(row.remedy)}")
-    if not wrong:
-        view.say("[green]passes[/green]: every kind can stop within its margins, cross in time and fit its cells")
-
-
-def mark(passed: bool) -> str:
-    return "[green]ok[/green]" if passed else "[bold red]FAILS[/bold red]"
-
-
-def some(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
 
 
 def read_input(file: Path) -> str:
@@ -360,7 +238,7 @@ def detect(file: Path, text: str) -> str:
 
 
 def write_whole(out: Path, text: str) -> None:
-    """Writes beside the target and moves it there, so that a reader sees the old file or the new one and never a part."""
+    """Writes beside the target and moves it there, so that a reader sees the old file or the new one whole."""
     try:
         handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
         try:

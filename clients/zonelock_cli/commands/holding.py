@@ -1,8 +1,8 @@
 """`zonelock hold`: a command that runs only while its zones are granted.
 
-Rules owned: the command starts after the grant and ends before the coordinator could think the zones overdue; the zones are
-given back only when the command said that it ended well (exit code 0), because a program that failed half-way cannot say
-where its machine stands.
+Rules owned: the command starts after the grant and ends before the coordinator could think the zones overdue; the zones
+are given back only when the command said that it ended well (exit code 0), because a program that failed half-way
+cannot say where its machine stands.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ META_COMMAND = "zonelock.hold.command"
 
 
 class HoldCommand(click.Command):
-    """Takes everything after the first `--` as the command, untouched, so that its own `--` and options stay its own."""
+    """Takes everything after the first `--` as the command, untouched: its own `--` and options stay its own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--" in args:
@@ -87,8 +87,8 @@ def hold(
 ) -> None:
     """Hold ZONEs while COMMAND runs, and end the command within a second when the grant is lost.
 
-    Exit 0 of the command gives the zones back. Any other end leaves them occupied (BLOCKED) until the same agent asks again or
-    an operator clears them. Ends with the command's exit code, or 5 when the grant was lost.
+    Exit 0 of the command gives the zones back. Any other end leaves them occupied (BLOCKED) until the same agent asks
+    again or an operator clears them. Ends with the command's exit code, or 5 when the grant was lost.
     """
     command: Sequence[str] = ctx.meta.get(META_COMMAND, ())
     if not command:
@@ -123,5 +123,11 @@ def check_runnable(program: str) -> None:
     if shutil.which(program) is not None:
         return
     if os.path.exists(program):
-        raise Failure(ExitCode.NOT_RUNNABLE, f"{program!r} cannot be run", f"Make it executable (chmod +x {program}), or name a program.")
-    raise Failure(ExitCode.NO_COMMAND, f"there is no program {program!r}", "Check the spelling and $PATH; no zone was asked for.")
+        raise Failure(
+            ExitCode.NOT_RUNNABLE,
+            f"{program!r} cannot be run",
+            f"Make it executable (chmod +x {program}), or name a program.",
+        )
+    raise Failure(
+        ExitCode.NO_COMMAND, f"there is no program {program!r}", "Check the spelling and $PATH; no zone was asked for."
+    )

@@ -1,6 +1,7 @@
 """`status`, `zones`, `agents` and `explain`: one picture of the floor, shown four ways.
 
-Rule owned: each command shows one consistent picture (the snapshot that opens a watch), never two calls stitched together.
+Rule owned: each command shows one consistent picture (the snapshot that opens a watch), never two calls stitched
+together.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def status(server: str, wait_s: float, view: View) -> None:
     show_stops(view, stops)
     if zone_counts["UNKNOWN"]:
         view.say(
-            f"\n{zone_counts['UNKNOWN']} zones were never confirmed empty and cannot be granted. Walk the floor, then:\n"
+            f"\n{zone_counts['UNKNOWN']} zones were never confirmed empty and cannot be granted. Walk the floor:\n"
             f"  zonelock clear --all-unknown --reason TEXT"
         )
 
@@ -75,7 +76,10 @@ def show_stops(view: View, stops: list[dict[str, Any]]) -> None:
 
     for stop in stops:
         scope = "the whole floor" if stop["floor"] else "group " + ", ".join(stop["stop_groups"])
-        view.say(f"\n[bold red]STOP[/bold red] [bold]{escape(stop['stop_id'])}[/bold]  {escape(scope)}, {duration(stop['age_ms'])}")
+        view.say(
+            f"\n[bold red]STOP[/bold red] [bold]{escape(stop['stop_id'])}[/bold]  "
+            f"{escape(scope)}, {duration(stop['age_ms'])}"
+        )
         view.say(f"  why      {escape(stop['reason'])} ({stop['cause']}, by {escape(stop['tripped_by'])})")
         view.say(f"  acked    {escape(', '.join(stop['acknowledged_by'])) or 'nobody'}")
         if stop["unconfirmed"]:
@@ -137,7 +141,8 @@ def _occupant(occupant: dict[str, Any]) -> str:
     if occupant["state"] == "HELD":
         gone = ", link gone" if occupant["orphaned"] else ""
         return f"{occupant['agent_id']} (grant {occupant['token']}, {duration(occupant['remaining_ms'])} left{gone})"
-    return f"{occupant['agent_id'] or 'somebody'} ({occupant['cause'] or occupant['state']}, {duration(occupant['since_ms'])})"
+    why = occupant["cause"] or occupant["state"]
+    return f"{occupant['agent_id'] or 'somebody'} ({why}, {duration(occupant['since_ms'])})"
 
 
 @click.command()
@@ -205,7 +210,10 @@ def explain(agent: str, server: str, wait_s: float, view: View) -> None:
             f"{duration(hold['remaining_ms'])} left{gone}"
         )
     for left in story.blocked:
-        view.say(f"  blocks   {escape(left['zone'])} since {duration(left['since_ms'])}, {left['cause']}: {escape(left['why'])}")
+        view.say(
+            f"  blocks   {escape(left['zone'])} since {duration(left['since_ms'])}, "
+            f"{left['cause']}: {escape(left['why'])}"
+        )
     for wait in story.waits:
         view.say(
             f"  waits    for {escape(', '.join(wait['zones']))} since {duration(wait['waiting_ms'])}, "

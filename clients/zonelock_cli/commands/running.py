@@ -1,7 +1,7 @@
 """`demo`, `serve` and `sim`: what keeps running until its time is up or somebody interrupts it.
 
-Rule owned: a machine that starts one of these learns from exactly one JSON line that it is ready (`serve`) or how it went
-(`demo`, `sim`); everything for people goes around that line.
+Rule owned: a machine that starts one of these learns from exactly one JSON line that it is ready (`serve`) or how it
+went (`demo`, `sim`); everything for people goes around that line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import click
 
 from zonelock_cli.exits import ExitCode
 from zonelock_cli.failures import Failure, floor_failure
-from zonelock_cli.options import output_option, parse_address
+from zonelock_cli.options import DEFAULT_WAIT_S, output_option, parse_address
 from zonelock_cli.output import View
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def _incidents(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -
 def sim_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """What `demo` and `sim` have in common."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="End with one JSON line and print nothing else on standard output."),
+        click.option(
+            "--json", "as_json", is_flag=True, help="End with one JSON line and print nothing else on standard output."
+        ),
         click.option("--gateway", is_flag=True, help="All agents on one fleet stream rather than a stream each."),
         click.option(
             "--incident",
@@ -50,19 +52,35 @@ def sim_options(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=True,
             metavar="KIND:AGENT[@ZONE][+DELAY]",
             callback=_incidents,
-            help="Something that goes wrong, such as stall:AGV_03@Z_32+10s; kinds: stall, vanish, overstay, late. May be repeated.",
+            help="Something that goes wrong, such as stall:AGV_03@Z_32+10s; "
+            "kinds: stall, vanish, overstay, late. May be repeated.",
         ),
         click.option("--seed", type=int, default=1, show_default=True, help="The same seed draws the same orders."),
-        click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after this long; otherwise on Ctrl-C."),
+        click.option(
+            "--seconds", type=click.FloatRange(min=0, min_open=True), help="End after this long; otherwise on Ctrl-C."
+        ),
     ):
         command = option(command)
     return command
 
 
 @click.command()
-@click.option("--agents", type=click.IntRange(0, 1_000), default=7, show_default=True, help="How many AGVs, beside the floor's arms.")
-@click.option("--listen", metavar="HOST:PORT", callback=_address, help="gRPC address of the coordinator; default 127.0.0.1:7600 if free.")
-@click.option("--web", metavar="HOST:PORT", callback=_address, help="Address of the floor map; default 127.0.0.1:7680 if free.")
+@click.option(
+    "--agents",
+    type=click.IntRange(0, 1_000),
+    default=7,
+    show_default=True,
+    help="How many AGVs, beside the floor's arms.",
+)
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    callback=_address,
+    help="gRPC address of the coordinator; default 127.0.0.1:7600 if free.",
+)
+@click.option(
+    "--web", metavar="HOST:PORT", callback=_address, help="Address of the floor map; default 127.0.0.1:7680 if free."
+)
 @sim_options
 def demo(
     agents: int,
@@ -80,7 +98,13 @@ def demo(
     """
     from zonelock_sim.options import demo_options
 
-    changes: dict[str, Any] = {"agents": agents, "seconds": seconds, "seed": seed, "incidents": incidents, "gateway": gateway}
+    changes: dict[str, Any] = {
+        "agents": agents,
+        "seconds": seconds,
+        "seed": seed,
+        "incidents": incidents,
+        "gateway": gateway,
+    }
     if listen is not None or web is not None:
         changes["fallback_ports"] = False
     changes |= {k: v for k, v in (("listen", listen), ("web", web)) if v is not None}
@@ -88,8 +112,14 @@ def demo(
 
 
 @click.command()
-@click.option("--floor", type=click.Path(path_type=Path), help="A floor YAML or a Moving AI .map; the bundled floor when left out.")
-@click.option("--scenario", type=click.Path(path_type=Path), help="A Moving AI .scen whose pairs become transport orders.")
+@click.option(
+    "--floor",
+    type=click.Path(path_type=Path),
+    help="A floor YAML or a Moving AI .map; the bundled floor when left out.",
+)
+@click.option(
+    "--scenario", type=click.Path(path_type=Path), help="A Moving AI .scen whose pairs become transport orders."
+)
 @click.option("--aisles", is_flag=True, help="Merge one-wide runs of a .map between junctions into zones.")
 @click.option("--agents", type=click.IntRange(0, 1_000), default=6, show_default=True, help="How many AGVs.")
 @click.option("--arms/--no-arms", default=True, show_default=True, help="Run the floor's robot arms too.")
@@ -99,9 +129,23 @@ def demo(
     show_default=True,
     help="memory, sqlite, sqlite:PATH, etcd (starts three members) or etcd:HOST:PORT,...",
 )
-@click.option("--server", metavar="HOST:PORT", callback=_address, help="Use a coordinator that runs already rather than start one.")
-@click.option("--listen", metavar="HOST:PORT", callback=_address, default="127.0.0.1:0", show_default=True, help="gRPC address.")
-@click.option("--web", metavar="HOST:PORT", callback=_address, default="127.0.0.1:0", show_default=True, help="Floor map's address.")
+@click.option(
+    "--server",
+    metavar="HOST:PORT",
+    callback=_address,
+    help="Use a coordinator that runs already rather than start one.",
+)
+@click.option(
+    "--listen", metavar="HOST:PORT", callback=_address, default="127.0.0.1:0", show_default=True, help="gRPC address."
+)
+@click.option(
+    "--web",
+    metavar="HOST:PORT",
+    callback=_address,
+    default="127.0.0.1:0",
+    show_default=True,
+    help="Floor map's address.",
+)
 @click.option("--speed-mm-s", type=click.IntRange(min=1), help="Drive at this speed rather than the agent kind's.")
 @sim_options
 def sim(
@@ -145,16 +189,30 @@ def sim(
             speed_mm_s=speed_mm_s,
         )
 
+    if server is not None:
+        _require_coordinator(server, as_json)
     _simulate(options, as_json=as_json, keys=None, hints=False)
+
+
+def _require_coordinator(server: str, as_json: bool) -> None:
+    """Says at once that nobody answers, before agents are made that would all try and wait."""
+    from zonelock_cli.link import Link
+
+    try:
+        with Link(server, DEFAULT_WAIT_S) as link:
+            link.floor()
+    except Failure as failure:
+        failure.as_json = as_json
+        raise
 
 
 def _simulate(options: Callable[[], SimOptions], *, as_json: bool, keys: tuple[str, ...] | None, hints: bool) -> None:
     import asyncio
 
-    from coordinator.floor import FloorError
     from zonelock_sim.incidents import IncidentError
     from zonelock_sim.options import SimError
 
+    from coordinator.floor import FloorError
     from zonelock_cli.stage import Stage, perform
 
     view = View(json=as_json)
@@ -162,9 +220,14 @@ def _simulate(options: Callable[[], SimOptions], *, as_json: bool, keys: tuple[s
     try:
         report = asyncio.run(perform(options(), stage))
     except FloorError as error:
-        raise floor_failure(error, "Mend the fields named above; nothing was started.") from error
+        failure = floor_failure(error, "Mend the fields named above; nothing was started.")
+        failure.as_json = as_json
+        raise failure from error
     except (SimError, IncidentError) as error:
         raise _sim_failure(error, as_json) from error
+    except Failure as failure:
+        failure.as_json = as_json
+        raise
     if as_json:
         said = report.to_dict()
         view.document({k: said[k] for k in keys} if keys else {**{k: said[k] for k in REPORT_KEYS}, **said})
@@ -176,7 +239,9 @@ def _simulate(options: Callable[[], SimOptions], *, as_json: bool, keys: tuple[s
 
 def _sim_failure(error: Exception, as_json: bool) -> Failure:
     message, _, remedy = str(error).partition("; ")
-    failure = Failure(ExitCode.FAILURE, message, remedy[:1].upper() + remedy[1:] if remedy else "Run with --help for the options.")
+    failure = Failure(
+        ExitCode.FAILURE, message, remedy[:1].upper() + remedy[1:] if remedy else "Run with --help for the options."
+    )
     failure.as_json = as_json
     return failure
 
@@ -186,12 +251,24 @@ def collided(report: Report) -> bool:
 
 
 @click.command()
-@click.option("--config", "config_file", type=click.Path(path_type=Path), help="A coordinator config file; options below override it.")
-@click.option("--floor", type=click.Path(path_type=Path), help="The floor YAML; the bundled example when nothing names one.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="A coordinator config file; options below override it.",
+)
+@click.option(
+    "--floor", type=click.Path(path_type=Path), help="The floor YAML; the bundled example when nothing names one."
+)
 @click.option("--store", metavar="STORE", help="memory, sqlite:PATH or etcd:HOST:PORT,...")
 @click.option("--listen", metavar="HOST:PORT", callback=_address, help="gRPC address; port 0 takes a free one.")
 @click.option("--web", metavar="HOST:PORT|off", callback=_address, help="Address of the floor map, or off.")
-@click.option("--assume-empty", is_flag=True, default=None, help="At the very first start take every zone as empty. For demos only.")
+@click.option(
+    "--assume-empty",
+    is_flag=True,
+    default=None,
+    help="At the very first start take every zone as empty. For demos only.",
+)
 @click.option(
     "--store-wait-s",
     type=click.FloatRange(min=0),
@@ -200,7 +277,11 @@ def collided(report: Report) -> bool:
     help="Wait this long for a first etcd member to answer at start.",
 )
 @click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True, help="On stderr."
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="On stderr.",
 )
 @output_option
 def serve(view: View, **given: Any) -> None:

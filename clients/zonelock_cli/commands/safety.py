@@ -1,6 +1,7 @@
 """`stop`, `reset` and `clear`: an operator's three safety actions.
 
-Rule owned: each carries a name and a reason, and a reset names the stops that it ends (I5); there is no "reset everything".
+Rule owned: each carries a name and a reason, and a reset names the stops that it ends (I5); there is no "reset
+everything".
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def reset(stop_ids: tuple[str, ...], operator: str, reason: str, server: str, wa
 @click.command()
 @click.argument("zones", nargs=-1, metavar="[ZONE|AREA]...")
 @click.option("--all-unknown", is_flag=True, help="Every UNKNOWN zone: the floor was walked and found empty.")
-@click.option("--agent", metavar="AGENT", default="", help="Only what this agent left behind; without ZONE, everywhere.")
+@click.option(
+    "--agent", metavar="AGENT", default="", help="Only what this agent left behind; without ZONE, everywhere."
+)
 @operator_options
 @server_options
 @output_option

@@ -1,7 +1,7 @@
 """`zonelock watch`: what changes on the floor, as it changes.
 
-Rule owned: a line is printed for what a person would call an event (a zone's state or occupants, a link, a wait, a stop);
-mere movement and ageing counters are left out unless asked for.
+Rule owned: a line is printed for what a person would call an event (a zone's state or occupants, a link, a wait, a
+stop); mere movement and ageing counters are left out unless asked for.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ AGEING_FIELDS = frozenset({"since_ms", "remaining_ms", "age_ms", "waiting_ms"})
 
 @click.command()
 @click.option("--zone", "zones", multiple=True, metavar="ZONE", help="Only this zone (and all stops); may be repeated.")
-@click.option("--agent", "agents", multiple=True, metavar="AGENT", help="Only this agent (and all stops); may be repeated.")
+@click.option(
+    "--agent", "agents", multiple=True, metavar="AGENT", help="Only this agent (and all stops); may be repeated."
+)
 @click.option("--positions", is_flag=True, help="Also print agents that merely moved.")
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after this long; otherwise on Ctrl-C.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), help="End after this long; otherwise on Ctrl-C."
+)
 @server_options
 @output_option
 def watch(
@@ -130,7 +134,9 @@ def _stops(before: Any, after: Any) -> Iterator[Event]:
         if old is not None and _steady(old) == _steady(stop):
             continue
         if not stop["active"]:
-            line = f"[green]reset[/green] {escape(stop_id)} by {escape(stop['reset_by'])}: {escape(stop['reset_reason'])}"
+            line = (
+                f"[green]reset[/green] {escape(stop_id)} by {escape(stop['reset_by'])}: {escape(stop['reset_reason'])}"
+            )
         elif old is None:
             line = f"[bold red]STOP[/bold red] {escape(stop_id)}: {escape(stop['reason'])}"
         else:
