@@ -186,6 +186,8 @@ class Link:
     async def _write(self, call: SessionCall) -> None:
         while True:
             await self._outgoing.wait()
+            # One turn of the loop more, so that tasks that were woken or started just now join the frame.
+            await asyncio.sleep(0)
             self._outgoing.clear()
             while (frame := self.core.next_frame(boottime_ns())) is not None:
                 await call.write(frame)

@@ -8,7 +8,7 @@ machine: a reset restarts nothing.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -76,7 +76,7 @@ class Operator:
         response = await self._call(lambda c: pb_grpc.ZoneServiceStub(c).ListZones(request, timeout=self._timeout_s))
         return list(response.zones)
 
-    async def watch(self, *, min_interval_ms: int = 0) -> AsyncIterator[pb.WatchFloorResponse]:
+    async def watch(self, *, min_interval_ms: int = 0) -> AsyncGenerator[pb.WatchFloorResponse, None]:
         """The whole picture first (`snapshot`), then what changed. Ends by raising RequestError when the stream breaks.
 
         A watch is begun again by the caller; the next first picture replaces all that was known.

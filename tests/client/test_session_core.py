@@ -211,11 +211,14 @@ def test_a_release_on_its_way_ends_the_deadline_and_its_refusal_revives_it() -> 
     assert held.lost_reason is LostReason.DEADLINE
 
 
-def test_the_next_wakeup_is_the_earliest_of_heartbeat_deadline_and_link() -> None:
+def test_the_next_wakeup_is_the_earliest_of_heartbeat_warning_deadline_and_link() -> None:
     wire = Wire()
     assert wire.core.next_wakeup_ns() == wire.now_ns + 500 * NS_PER_MS
     wire.hold(7, "Z_1", expected_ms=500)
-    assert wire.core.next_wakeup_ns() == wire.agent.grants[7].deadline_ns == wire.now_ns + 295 * NS_PER_MS
+    held = wire.agent.grants[7]
+    assert wire.core.next_wakeup_ns() == held.warn_ns == wire.now_ns + 236 * NS_PER_MS
+    wire.pass_ms(236)
+    assert wire.core.next_wakeup_ns() == held.deadline_ns == wire.now_ns + 59 * NS_PER_MS
 
 
 # -- asks ------------------------------------------------------------------------------------------------------------
@@ -366,17 +369,18 @@ def test_auto_extension_needs_four_fifths_of_the_time_and_risen_progress() -> No
     progress(wire, 100)
     wire.hold(7, "Z_1", expected_ms=1_000)
     assert progress(wire, 200) == ["telemetry"]
-    wire.pass_ms(780)
-    assert wire.kinds() == []
-    wire.pass_ms(0)
     held = wire.agent.grants[7]
-    held.warn_ns = wire.now_ns  # four fifths are over
+    assert held.warn_ns == wire.now_ns + 632 * NS_PER_MS  # of the 790 that are its own
+    wire.pass_ms(631)
+    assert "extend" not in wire.kinds()
     wire.pass_ms(1)
-    assert wire.kinds() == ["extend"]
+    assert "extend" in wire.kinds()
     wire.say(extended(7, held.extending, wire.newest))
+    assert not held.warned
     held.warn_ns = wire.now_ns
     wire.pass_ms(1)
-    assert wire.kinds() == []  # no progress since
+    assert held.warned
+    assert "extend" not in wire.kinds()  # no progress since
     assert progress(wire, 201) == ["telemetry", "extend"]
 
 

@@ -23,6 +23,7 @@ from zonelock_client.session_core.values import (
     AgentSpec,
     Failure,
     GrantGone,
+    GrantWarned,
     HeldGrant,
     LinkMoved,
     LinkState,
@@ -196,7 +197,7 @@ class AgentCore:
             held.progress_mark = min(held.progress_mark, telemetry.progress_permille)
         if self.welcomed:
             self.stream.waiting[self.spec.agent_id] = None
-        self._extend_by_progress(now_ns)
+        self._extend_by_progress()
 
     def acknowledge_stops(self, stop_ids: tuple[str, ...]) -> None:
         """The agent stands still because of these stops. One entry carries all that were confirmed so far."""
@@ -244,6 +245,8 @@ class AgentCore:
         for held in list(self.grants.values()):
             if now_ns >= held.deadline_ns and not held.returning:
                 held.lose(LostReason.DEADLINE, f"the deadline for {', '.join(held.zones)} passed")
+            elif now_ns >= held.warn_ns:
+                self.warn(held)
             self.announce_loss(held)
         self.announce_link(now_ns)
         if self._retries:
@@ -251,7 +254,7 @@ class AgentCore:
             self._retries = [(at_ns, pending) for at_ns, pending in self._retries if at_ns > now_ns]
             for pending in due:
                 self.queue(pending)
-        self._extend_by_progress(now_ns)
+        self._extend_by_progress()
 
     def next_wakeup_ns(self) -> int | None:
         """The next time at which `advance` may have something to do."""
@@ -260,7 +263,7 @@ class AgentCore:
         for held in self.grants.values():
             if held.lost_reason is None and not held.returning:
                 times.append(held.deadline_ns)
-                if self.spec.auto_extend and not held.warned:
+                if not held.warned:
                     times.append(held.warn_ns)
         if self._announced_link is LinkState.CONNECTED:
             times.append(contact_ns + self.stream.suspend_ms * NS_PER_MS)
@@ -280,6 +283,12 @@ class AgentCore:
             held.announced = True
             self.notify(GrantGone(self.spec.agent_id, held))
 
+    def warn(self, held: HeldGrant) -> None:
+        """Four fifths are over, by the holder's clock or the coordinator's; told once for each deadline."""
+        if not (held.warned or held.returning or held.lost_reason):
+            held.warned = True
+            self.notify(GrantWarned(self.spec.agent_id, held))
+
     def lose(self, held: HeldGrant, reason: LostReason, message: str) -> None:
         held.lose(reason, message)
         self.announce_loss(held)
@@ -291,9 +300,10 @@ class AgentCore:
             return None
         return holder_deadline_ns(sent_ns, granted.remaining_ms, rho_ppm=self.stream.rho_ppm, stop_ms=self.spec.stop_ms)
 
-    def warn_ns(self, granted: pb.Granted | pb.Extended) -> int:
-        sent_ns = self.stream.frames.sent_ns(granted.echo_frame) or 0
-        return sent_ns + granted.remaining_ms * NS_PER_MS * WARN_PERMILLE // 1_000
+    def warn_ns(self, granted: pb.Granted | pb.Extended, deadline_ns: int) -> int:
+        """When four fifths of the time that the holder itself has are over."""
+        sent_ns = self.stream.frames.sent_ns(granted.echo_frame) or deadline_ns
+        return sent_ns + (deadline_ns - sent_ns) * WARN_PERMILLE // 1_000
 
     # -- streams and frames --------------------------------------------------------------------------------------
 
@@ -409,14 +419,13 @@ class AgentCore:
                 f"unacknowledged operations fill all {PLACES} places; wait for the link or give grants back first"
             )
 
-    def _extend_by_progress(self, now_ns: int) -> None:
+    def _extend_by_progress(self) -> None:
         """Extends what is four fifths over while the agent visibly gets on. A standstill lets the deadline come."""
         if not self.spec.auto_extend or self.telemetry is None:
             return
         for held in list(self.grants.values()):
             idle = not (held.lost_reason or held.returning or held.extending or held.extension_refused)
-            late = held.warned or now_ns >= held.warn_ns
-            if idle and late and self.telemetry.progress_permille > held.progress_mark:
+            if idle and held.warned and self.telemetry.progress_permille > held.progress_mark:
                 # A full outbox lets the deadline come; that is the safe side, and the next report tries again.
                 with contextlib.suppress(OutboxFull):
                     held.extending = self.extend(held, held.expected_ms)

@@ -24,7 +24,6 @@ from zonelock_client.session_core.values import (
     Done,
     ExtendEnded,
     Failure,
-    GrantWarned,
     HeldGrant,
     HelloRefused,
     Late,
@@ -162,7 +161,7 @@ def _held(agent: AgentCore, granted: pb.Granted, deadline_ns: int) -> HeldGrant:
         zones=tuple(granted.zones),
         expected_ms=granted.expected_ms,
         deadline_ns=deadline_ns,
-        warn_ns=agent.warn_ns(granted),
+        warn_ns=agent.warn_ns(granted, deadline_ns),
         request_id=granted.request_id,
         progress_mark=agent.telemetry.progress_permille if agent.telemetry else 0,
     )
@@ -281,7 +280,7 @@ def _extended(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     else:
         # Never shortens: the coordinator's deadline only moves away, so the older statement stays true.
         held.deadline_ns = max(held.deadline_ns, deadline_ns)
-        held.warn_ns = max(held.warn_ns, agent.warn_ns(extended))
+        held.warn_ns = max(held.warn_ns, agent.warn_ns(extended, held.deadline_ns))
         held.warned = False
         held.expected_ms = extended.expected_ms or held.expected_ms
         agent.notify(DeadlineMoved(agent.spec.agent_id, held))
@@ -302,9 +301,8 @@ def _extension_ended(agent: AgentCore, request_id: str, record: ExtendRecord, ou
 
 def _warned(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     held = agent.grants.get(answer.warned.token)
-    if held is not None and held.lost_reason is None:
-        held.warned = True
-        agent.notify(GrantWarned(agent.spec.agent_id, held))
+    if held is not None:
+        agent.warn(held)
 
 
 def _expired(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
