@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 
 DOMAIN = "zonelock"
 DETAILS_KEY = "grpc-status-details-bin"
-MAX_MESSAGE_CHARS = 1_000
-MAX_METADATA_CHARS = 200
-"""Status details travel in an HTTP/2 trailer, which clients read up to 8 KiB by default."""
-MAX_METADATA_ENTRIES = 8
+MAX_MESSAGE_BYTES = 800
+MAX_METADATA_BYTES = 200
+MAX_METADATA_ENTRIES = 6
+"""Status details travel in an HTTP/2 trailer, which clients read up to 8 KiB by default: base64 and percent-encoded."""
 
 Metadata = Iterable[tuple[str, str]]
 
@@ -46,7 +46,7 @@ class RequestRefused(Exception):
 
 def bad_field(field_name: str, value: object, right: str, refusal: Refusal = Refusal.BAD_FIELD) -> RequestRefused:
     """One field is to blame: its name, its value, and what would be right."""
-    shown = clip(repr(value), MAX_METADATA_CHARS)
+    shown = clip(repr(value), MAX_METADATA_BYTES)
     return RequestRefused(refusal, f"{field_name} is {shown}; use {right}.", (("field", field_name), ("value", shown)))
 
 
@@ -55,8 +55,12 @@ def bad_size(field_name: str, size: str, right: str, refusal: Refusal = Refusal.
     return RequestRefused(refusal, f"{field_name} is {size}; use {right}.", (("field", field_name), ("value", size)))
 
 
-def clip(text: str, chars: int) -> str:
-    return text if len(text) <= chars else text[: chars - 1] + "…"
+def clip(text: str, most_bytes: int) -> str:
+    """Cut to so many bytes of UTF-8, with an ellipsis where something is missing."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) <= most_bytes:
+        return encoded.decode()
+    return encoded[: most_bytes - 3].decode("utf-8", "ignore") + "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +93,13 @@ STATUS_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc
 def problem(refusal: Refusal, message: str = "", metadata: Metadata = ()) -> Problem:
     """Completes a refusal from the table: the message ends in the remedy, the metadata names it."""
     entry = REFUSALS[refusal]
-    text = clip(message.strip() or entry.meaning, MAX_MESSAGE_CHARS)
+    text = clip(message.strip() or entry.meaning, MAX_MESSAGE_BYTES)
     if entry.remedy not in text:
         text = f"{text} {entry.remedy}"
     pairs = [("remedy", entry.remedy)]
     for key, value in list(metadata)[:MAX_METADATA_ENTRIES]:
         if key != "remedy":
-            pairs.append((clip(key, MAX_METADATA_CHARS), clip(value, MAX_METADATA_CHARS)))
+            pairs.append((clip(key, MAX_METADATA_BYTES), clip(value, MAX_METADATA_BYTES)))
     code = grpc.StatusCode[entry.code.value].value[0]
     return Problem(code, refusal.value, text, tuple(pairs), entry.retry_ms)
 

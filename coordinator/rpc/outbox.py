@@ -25,6 +25,7 @@ class Outbox:
         self._ack_frame = 0
         self._epoch = 0
         self._acknowledged = False
+        self._closed = False
         self._wake = asyncio.Event()
         self._frames = 0
 
@@ -58,15 +59,27 @@ class Outbox:
         self._bytes = 0
         self._acknowledged = False
 
-    async def ready(self) -> None:
-        """Returns when there is something to write."""
-        while not (self._stops or self._answers or self._acknowledged):
+    def close(self) -> None:
+        """Nothing more will come; what is queued may still be taken."""
+        self._closed = True
+        self._wake.set()
+
+    async def ready(self) -> bool:
+        """Returns when there is something to write, or False when there never will be again."""
+        while not self._filled:
+            if self._closed:
+                return False
             self._wake.clear()
             await self._wake.wait()
+        return True
+
+    @property
+    def _filled(self) -> bool:
+        return bool(self._stops or self._answers or self._acknowledged)
 
     def next_frame(self) -> zpb.SessionResponse | None:
         """The next frame to write: the stops alone if there are any, otherwise what is queued, up to a frame's size."""
-        if not (self._stops or self._answers or self._acknowledged):
+        if not self._filled:
             return None
         lane = self._stops or self._answers
         answers: list[zpb.Answer] = []

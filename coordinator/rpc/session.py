@@ -83,26 +83,43 @@ class SessionStream:
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Serves the stream until either side ends it. Raises what `context.abort` raises when it ends with an
-        error."""
+        """Serves the stream until either side ends it. Raises what `context.abort` raises, when with an error."""
         self._conn = self._runtime.attach(self)
+        try:
+            # Before anything else: a status cannot be sent while the first write, which would carry it, is under way.
+            await self._context.send_initial_metadata(())
+            await self._serve()
+        finally:
+            self._runtime.detach(self._conn)
+        if self._trouble is not None:
+            self._tally.refused(self._trouble.reason)
+            await abort(self._context, self._trouble)
+
+    async def _serve(self) -> None:
         reader = asyncio.create_task(self._read(), name=f"session-{self._conn}-reader")
         writer = asyncio.create_task(self._write(), name=f"session-{self._conn}-writer")
         failed = asyncio.create_task(self._failed.wait(), name=f"session-{self._conn}-failed")
         try:
             await asyncio.wait({reader, writer, failed}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
             self._runtime.detach(self._conn)
+            if reader.done() and not reader.cancelled():
+                self._note(reader.exception())
+            await self._let_finish(writer)
+        finally:
             for task in (reader, writer, failed):
                 task.cancel()
-            ended = await asyncio.gather(reader, writer, failed, return_exceptions=True)
-        for result in ended:
-            if isinstance(result, Exception) and self._trouble is None:
-                self._trouble = problem_of(result) or internal(result, "Session", self._tally)
-        await self._flush()
-        if self._trouble is not None:
-            self._tally.refused(self._trouble.reason)
-            await abort(self._context, self._trouble)
+            _, wrote, _ = await asyncio.gather(reader, writer, failed, return_exceptions=True)
+            self._note(wrote)
+
+    async def _let_finish(self, writer: asyncio.Task[None]) -> None:
+        """What was committed and queued before the end still goes out, if the client reads. Writes never overlap."""
+        self._outbox.close()
+        if self._trouble is None or self._trouble.reason != Refusal.SLOW_READER.value:
+            await asyncio.wait({writer}, timeout=self._limits.write_stall_ms / 1_000)
+
+    def _note(self, outcome: BaseException | None) -> None:
+        if isinstance(outcome, Exception) and self._trouble is None:
+            self._trouble = problem_of(outcome) or internal(outcome, "Session", self._tally)
 
     def _end(self, trouble: Problem) -> None:
         if self._trouble is None:
@@ -117,20 +134,11 @@ class SessionStream:
         self._end(problem(Refusal.SLOW_READER, f"The stream ended because {why}."))
         self._outbox.clear()
 
-    async def _flush(self) -> None:
-        """What was committed and queued before the end still goes out, if the client reads."""
-        while self._reads() and (frame := self._outbox.next_frame()) is not None:
-            if not await self._put_on_wire(frame):
-                return
-
-    def _reads(self) -> bool:
-        return self._trouble is None or self._trouble.reason != Refusal.SLOW_READER.value
-
     # -- writing -----------------------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        while True:
-            await self._outbox.ready()
+        """Returns when the outbox is closed and empty, or the client does not read."""
+        while await self._outbox.ready():
             frame = self._outbox.next_frame()
             if frame is not None and not await self._put_on_wire(frame):
                 return

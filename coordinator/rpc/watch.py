@@ -34,7 +34,7 @@ AGENTS_PER_SLICE = 25
 """Zones and agents between two turns of the event loop while a message is built: about a millisecond's work."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Subscriber:
     """What one watcher has not seen yet. `beats` counts those that `pending` covers; `whole` asks for everything."""
 
@@ -184,7 +184,9 @@ class FloorFeed:
 
     async def _whole(self, machine: Machine) -> zpb.WatchFloorResponse:
         """The whole picture. What changes while it is built is pending already and follows in the next message."""
-        self._machine = self._machine or machine
+        if self._machine is None:
+            self._machine = machine
+            machine.take_changes()  # all of what a start changed is in this picture
         whole = zpb.WatchFloorResponse(snapshot=True, epoch=self._runtime.epoch, floor_hash=self._floor.hash)
         stop_ids = views.stop_ids(machine, include_ended=False)
         await self._fill(whole, machine, list(machine.units.zone_names), views.agent_ids(machine), stop_ids)

@@ -77,6 +77,7 @@ class ZoneService(zgrpc.ZoneServiceServicer):
             raise RequestRefused(
                 Refusal.QUEUE_FULL, f"{self._feed.watchers} clients watch already; this coordinator serves no more."
             )
+        await context.send_initial_metadata(())  # a status cannot be sent while the first write would carry it
         async with aclosing(self._feed.subscribe(min_interval_ms=interval_ms)) as updates:
             async for update in updates:
                 await self._write(context, update)

@@ -1,6 +1,7 @@
 """A small site for the wire's tests: a real floor, core and runtime over an in-memory ledger, served on a free port.
 
-`HeldStore` lets a test hold commits back, fail them or leave them uncertain, so that answers queue on purpose and not by luck.
+`HeldStore` lets a test hold commits back, fail them or leave them uncertain, so that answers queue on purpose and not
+by luck.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import grpc
@@ -47,7 +48,7 @@ agent_kinds:
 """
 
 SECRET = b"0123456789abcdef"
-WAIT_S = 20.0
+WAIT_S = 5.0
 """How long a test waits for something that comes at once on an idle machine."""
 
 
@@ -124,7 +125,7 @@ async def running(
 async def until(true: Callable[[], bool]) -> None:
     """Waits for a condition that nothing announces."""
     async with asyncio.timeout(WAIT_S):
-        while not true():
+        while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
@@ -210,11 +211,11 @@ class Error:
 
 def read_error(error: grpc.aio.AioRpcError) -> Error:
     """Decodes the status details as any client would; fails the test when there are none."""
-    trailers: Sequence[tuple[str, str | bytes]] = error.trailing_metadata() or ()
-    raw = dict(trailers).get("grpc-status-details-bin")
+    raw = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    message = error.details() or ""
     assert isinstance(raw, bytes), f"no status details: {error!r}"
     status = status_pb2.Status.FromString(raw)
-    assert (status.code, status.message) == (error.code().value[0], error.details())
+    assert (status.code, status.message) == (error.code().value[0], message)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     retry_ms: int | None = None
     for detail in status.details:
@@ -224,8 +225,8 @@ def read_error(error: grpc.aio.AioRpcError) -> Error:
             detail.Unpack(retry)
             retry_ms = retry.retry_delay.seconds * 1_000 + retry.retry_delay.nanos // 1_000_000
     assert info.domain == DOMAIN
-    assert info.metadata["remedy"] and error.details().endswith(info.metadata["remedy"])
-    return Error(error.code(), error.details(), info.reason, dict(info.metadata), retry_ms)
+    assert info.metadata["remedy"] and message.endswith(info.metadata["remedy"])
+    return Error(error.code(), message, info.reason, dict(info.metadata), retry_ms)
 
 
 async def refused(call: Awaitable[object]) -> Error:
