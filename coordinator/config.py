@@ -62,7 +62,13 @@ class CoordinatorConfig(BaseModel):
     @classmethod
     def _store(cls, value: str) -> str:
         kind, _, rest = value.partition(":")
-        if value == "memory" or (kind in ("sqlite", "etcd") and rest):
+        if kind == "etcd":
+            for endpoint in rest.split(","):
+                host, _, port = endpoint.strip().removeprefix("http://").rpartition(":")
+                if not (host and port.isdigit() and 0 < int(port) <= PORT_MAX):
+                    raise ValueError(f"etcd endpoint {endpoint!r} is not host:port, such as 127.0.0.1:2379")
+            return value
+        if value == "memory" or (kind == "sqlite" and rest):
             return value
         raise ValueError("must be memory, sqlite:PATH, or etcd:HOST:PORT[,HOST:PORT...]")
 

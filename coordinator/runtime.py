@@ -30,6 +30,7 @@ from coordinator.core.rejections import Refusal
 from coordinator.store import codec
 from coordinator.store.port import (
     MAX_OPERATIONS,
+    CommitTooLarge,
     CommitUncertain,
     Fenced,
     Loaded,
@@ -271,7 +272,7 @@ class Runtime:
                 self._wake.clear()
                 try:
                     await self._commit_all()
-                except (CommitUncertain, InvariantViolation) as error:
+                except (CommitUncertain, CommitTooLarge, InvariantViolation) as error:
                     await self._start_over(error)
         finally:
             ticker.cancel()

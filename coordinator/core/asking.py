@@ -12,7 +12,7 @@ from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.claims import Obstacle, Waiter
 from coordinator.core.grants import Grant, GrantPhase, Grants
-from coordinator.core.model import MAX_PRIORITY, MAX_ZONES_PER_ASK, BlockCause, UnitRecord, UnitState
+from coordinator.core.model import MAX_PRIORITY, MAX_ZONES_PER_ASK, BlockCause, UnitRecord, UnitState, spoken
 from coordinator.core.rejections import Refusal, Rejection
 from coordinator.core.sessions import RequestMemo, RequestState, Session
 from coordinator.core.state import Refused, State
@@ -271,9 +271,7 @@ def blocker_of(obstacle: Obstacle, grants: Grants, now_ms: int) -> fx.Blocker:
         if reserver is None:
             raise InvariantViolation(f"an obstacle at {zone} without a cause")
         waiting = now_ms - reserver.since_ms
-        detail = (
-            f"{zone} is kept for {reserver.agent_id}, which has waited {waiting} ms for {', '.join(reserver.zones)}"
-        )
+        detail = f"{zone} is kept for {reserver.agent_id}, which has waited {spoken(waiting)} for {', '.join(reserver.zones)}"
         return fx.Blocker(zone, "RESERVED", reserver.agent_id, waiting, detail)
     if unit.state is UnitState.UNKNOWN:
         detail = f"{zone} was never confirmed empty: zonelock clear {zone} --reason ..."
@@ -286,5 +284,5 @@ def blocker_of(obstacle: Obstacle, grants: Grants, now_ms: int) -> fx.Blocker:
         return fx.Blocker(zone, "BLOCKED", unit.agent_id, 0, detail)
     grant = grants.get(unit.token)
     since = now_ms - grant.granted_at_ms if grant is not None and grant.phase is GrantPhase.LIVE else 0
-    detail = f"{zone} is held by {unit.agent_id} for {since} ms; it releases, or its deadline stops the area"
+    detail = f"{zone} is held by {unit.agent_id} for {spoken(since)}; it releases, or its deadline stops the area"
     return fx.Blocker(zone, "HELD", unit.agent_id, since, detail)

@@ -195,6 +195,15 @@ class AuditRecord:
 Record = UnitRecord | StopRecord | CounterRecord | FloorRecord | AuditRecord
 
 
+def spoken(duration_ms: int) -> str:
+    """A duration for people: `850 ms`, `7.2 s`, `3 min 20 s`."""
+    if duration_ms < 1_000:
+        return f"{duration_ms} ms"
+    if duration_ms < 60_000:
+        return f"{duration_ms // 1_000}.{duration_ms % 1_000 // 100} s"
+    return f"{duration_ms // 60_000} min {duration_ms % 60_000 // 1_000} s"
+
+
 def unit_key(zone: str, slot: int) -> str:
     return f"unit/{zone}/{slot}"
 

@@ -13,7 +13,7 @@ from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.estop import deadline_stop_id
 from coordinator.core.grants import Alarm, Grant
-from coordinator.core.model import BlockCause, StopCause, StopRecord, UnitRecord, UnitState
+from coordinator.core.model import BlockCause, StopCause, StopRecord, UnitRecord, UnitState, spoken
 from coordinator.core.presence import Presence
 from coordinator.core.rejections import Refusal
 from coordinator.core.state import Refused
@@ -223,7 +223,7 @@ class Safety(Presence):
 
     def _overdue(self, grant: Grant, event: ev.Ticked) -> None:
         zones = grant.zones
-        late_ms = event.now_ms - grant.granted_at_ms
+        held_ms = event.now_ms - grant.granted_at_ms
         stop = StopRecord(
             stop_id=deadline_stop_id(grant.token),
             cause=StopCause.OVERDUE,
@@ -231,7 +231,7 @@ class Safety(Presence):
             stop_groups=tuple(sorted({self.stops.group_of(z) for z in zones})),
             zones=zones,
             tripped_by="coordinator",
-            reason=f"{grant.agent_id} has held {', '.join(zones)} for {late_ms} ms without confirming that it left",
+            reason=f"{grant.agent_id} has held {', '.join(zones)} for {spoken(held_ms)} without confirming that it left",
         )
         self._trip(stop, event.recorded_at, overdue=grant)
 

@@ -14,7 +14,7 @@ from coordinator.core.asking import blocker_of
 from coordinator.core.effects import Blocker
 from coordinator.core.grants import GrantPhase
 from coordinator.core.machine import Machine
-from coordinator.core.model import BlockCause, StopCause, StopRecord, UnitRecord, UnitState, ZoneState
+from coordinator.core.model import BlockCause, StopCause, StopRecord, UnitRecord, UnitState, ZoneState, spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def explain(machine: Machine, agent_id: str, now_ms: int) -> str:
     for waiter in machine.queue.of_agent(agent_id):
         blockers = [blocker_of(o, machine.grants, now_ms).detail for o in machine.queue.obstacles(waiter)]
         why = "; ".join(blockers) or "it is next"
-        parts.append(f"waits {now_ms - waiter.since_ms} ms for {', '.join(waiter.zones)}: {why}")
+        parts.append(f"waits {spoken(now_ms - waiter.since_ms)} for {', '.join(waiter.zones)}: {why}")
     held = [u.zone for u in units if u.state is UnitState.HELD]
     if held:
         orphaned = (
