@@ -18,7 +18,9 @@ READY = "zonelock.v1.ZoneService"
 
 async def health_of(channel: grpc.aio.Channel, service: str) -> int:
     stub = health_pb2_grpc.HealthStub(channel)
-    response = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+    response = await stub.Check(  # type: ignore[attr-defined]
+        health_pb2.HealthCheckRequest(service=service)
+    )
     return int(response.status)
 
 
@@ -71,7 +73,8 @@ async def test_health_tells_alive_from_ready_to_grant_and_follows_leadership() -
     async with running(lead=False) as site:
         assert await health_of(site.channel, "") == SERVING
         assert await health_of(site.channel, READY) == NOT_SERVING
-        watch = health_pb2_grpc.HealthStub(site.channel).Watch(health_pb2.HealthCheckRequest(service=READY))
+        stub = health_pb2_grpc.HealthStub(site.channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service=READY))  # type: ignore[attr-defined]
         assert (await watch.read()).status == NOT_SERVING
         lead = asyncio.create_task(site.runtime.run())
         assert (await watch.read()).status == SERVING
@@ -88,10 +91,10 @@ async def test_health_tells_alive_from_ready_to_grant_and_follows_leadership() -
 
 async def test_reflection_lists_every_service_and_knows_their_messages() -> None:
     async with running(lead=False) as site:
-        stub = reflection_pb2_grpc.ServerReflectionStub(site.channel)
+        stub = reflection_pb2_grpc.ServerReflectionStub(site.channel)  # type: ignore[arg-type]
 
         async def questions() -> list[reflection_pb2.ServerReflectionResponse]:
-            call = stub.ServerReflectionInfo()
+            call = stub.ServerReflectionInfo()  # type: ignore[operator]
             await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
             await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol="zonelock.v1.Granted"))
             await call.done_writing()
