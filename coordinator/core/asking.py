@@ -270,8 +270,8 @@ def blocker_of(obstacle: Obstacle, grants: Grants, now_ms: int) -> fx.Blocker:
         reserver = obstacle.reserver
         if reserver is None:
             raise InvariantViolation(f"an obstacle at {zone} without a cause")
-        waiting = now_ms - reserver.since_ms
-        detail = f"{zone} is kept for {reserver.agent_id}, which has waited {spoken(waiting)} for {', '.join(reserver.zones)}"
+        waiting, wanted = now_ms - reserver.since_ms, ", ".join(reserver.zones)
+        detail = f"{zone} is kept for {reserver.agent_id}, which has waited {spoken(waiting)} for {wanted}"
         return fx.Blocker(zone, "RESERVED", reserver.agent_id, waiting, detail)
     if unit.state is UnitState.UNKNOWN:
         detail = f"{zone} was never confirmed empty: zonelock clear {zone} --reason ..."

@@ -231,7 +231,7 @@ class Safety(Presence):
             stop_groups=tuple(sorted({self.stops.group_of(z) for z in zones})),
             zones=zones,
             tripped_by="coordinator",
-            reason=f"{grant.agent_id} has held {', '.join(zones)} for {spoken(held_ms)} without confirming that it left",
+            reason=f"{grant.agent_id} has held {', '.join(zones)} for {spoken(held_ms)} and not confirmed that it left",
         )
         self._trip(stop, event.recorded_at, overdue=grant)
 
