@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
@@ -97,6 +97,17 @@ def duration(ms: int) -> str:
     if span < 3_600_000:
         return f"{sign}{span // 60_000} min {span % 60_000 // 1_000:02d} s"
     return f"{sign}{span // 3_600_000} h {span % 3_600_000 // 60_000:02d} min"
+
+
+def since(ms: int) -> str:
+    """ " since 3.0 s", or nothing where the coordinator does not say (0)."""
+    return f" since {duration(ms)}" if ms > 0 else ""
+
+
+def doing(agent: Mapping[str, Any]) -> str:
+    """What an agent is doing, in a clause: its explanation without its name and without what would resolve it."""
+    text = str(agent["explanation"] or agent["activity"])
+    return text.removeprefix(f"{agent['agent_id']} ").partition(";")[0]
 
 
 @contextmanager

@@ -48,8 +48,10 @@ class Stage:
                 self._running(progress)
             case "incident" | "stop" | "finding":
                 self._line(f"{progress.elapsed_s:6.1f} s  {progress.message}")
-            case _:
+            case _ if sys.stderr.isatty():
                 self._show(progress.message)
+            case _:
+                self._line(progress.message)
 
     def conclude(self, report: Report) -> None:
         """The outcome for people."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from zonelock_cli.output import duration
+from zonelock_cli.output import duration, since
 from zonelock_cli.picture import Picture
 from zonelock_cli.tables import BLOCK_CAUSES, STATES
 
@@ -33,6 +33,11 @@ class Story:
     stops: tuple[dict[str, Any], ...]
     chain: tuple[str, ...]
     resolve: tuple[str, ...]
+
+    @property
+    def clause(self) -> str:
+        """The summary without the agent's name and without what the rest of the story says at length."""
+        return self.summary.removeprefix(f"{self.agent_id} ").partition(";")[0]
 
     def document(self) -> dict[str, Any]:
         return {
@@ -139,9 +144,9 @@ def _summary(state: str, holds: Any, blocked: Any, waits: Any, stops: Any) -> st
         case "STOPPED":
             return f"stopped by {stops[0]['stop_id']}: {stops[0]['reason']}"
         case "BLOCKED":
-            return f"occupies {_names(blocked)} without a live grant since {duration(blocked[0]['since_ms'])}"
+            return f"occupies {_names(blocked)} without a live grant{since(blocked[0]['since_ms'])}"
         case "WAITING":
-            return f"waits for {', '.join(waits[0]['zones'])} since {duration(waits[0]['waiting_ms'])}"
+            return f"waits for {', '.join(waits[0]['zones'])}{since(waits[0]['waiting_ms'])}"
         case "GONE":
             return f"has no stream to the coordinator and holds {_names(holds) or 'nothing'}"
         case "HOLDING":
@@ -166,8 +171,8 @@ def _chain(picture: Picture, agent_id: str) -> list[str]:
             lines += [_unmanned(current, b) for b in blockers[:1]]
             return lines
         blocker = min(named, key=lambda b: (-int(b["since_ms"]), str(b["zone"]), str(b["agent_id"])))
-        other, since = blocker["agent_id"], duration(blocker["since_ms"])
-        lines.append(f"{current} waits for {other} ({blocker['kind']} {blocker['zone']} since {since})")
+        other = blocker["agent_id"]
+        lines.append(f"{current} waits for {other} ({blocker['kind']} {blocker['zone']}{since(blocker['since_ms'])})")
         if other in seen:
             lines.append(f"{other} is in this chain already: they wait for each other")
             return lines
@@ -177,7 +182,7 @@ def _chain(picture: Picture, agent_id: str) -> list[str]:
 
 
 def _unmanned(agent_id: str, blocker: dict[str, Any]) -> str:
-    return f"{agent_id} waits for {blocker['zone']}, which is {blocker['kind']} since {duration(blocker['since_ms'])}"
+    return f"{agent_id} waits for {blocker['zone']}, which is {blocker['kind']}{since(blocker['since_ms'])}"
 
 
 def _resolve(

@@ -12,7 +12,7 @@ import click
 
 from zonelock_cli.failures import unknown
 from zonelock_cli.options import output_option, server_options
-from zonelock_cli.output import View, duration, state
+from zonelock_cli.output import View, doing, duration, since, state
 
 ZONE_STATE_CHOICES = ("FREE", "HELD", "BLOCKED", "STOPPED", "UNKNOWN")
 
@@ -78,7 +78,7 @@ def show_stops(view: View, stops: list[dict[str, Any]]) -> None:
         scope = "the whole floor" if stop["floor"] else "group " + ", ".join(stop["stop_groups"])
         view.say(
             f"\n[bold red]STOP[/bold red] [bold]{escape(stop['stop_id'])}[/bold]  "
-            f"{escape(scope)}, {duration(stop['age_ms'])}"
+            f"{escape(scope)}{since(stop['age_ms'])}"
         )
         view.say(f"  why      {escape(stop['reason'])} ({stop['cause']}, by {escape(stop['tripped_by'])})")
         view.say(f"  acked    {escape(', '.join(stop['acknowledged_by'])) or 'nobody'}")
@@ -142,7 +142,7 @@ def _occupant(occupant: dict[str, Any]) -> str:
         gone = ", link gone" if occupant["orphaned"] else ""
         return f"{occupant['agent_id']} (grant {occupant['token']}, {duration(occupant['remaining_ms'])} left{gone})"
     why = occupant["cause"] or occupant["state"]
-    return f"{occupant['agent_id'] or 'somebody'} ({why}, {duration(occupant['since_ms'])})"
+    return f"{occupant['agent_id'] or 'somebody'} ({why}{since(occupant['since_ms'])})"
 
 
 @click.command()
@@ -174,7 +174,7 @@ def agents(names: tuple[str, ...], server: str, wait_s: float, view: View) -> No
                 escape(", ".join(a["inside_zones"])),
                 escape(", ".join(a["held_zones"])),
                 escape(", ".join(a["stop_ids"])),
-                escape(a["explanation"] or a["activity"]),
+                escape(doing(a)),
             ]
             for a in chosen
         ],
@@ -202,26 +202,23 @@ def explain(agent: str, server: str, wait_s: float, view: View) -> None:
         return
     kind = f" ({escape(story.kind)})" if story.kind else ""
     view.say(f"[bold]{escape(agent)}[/bold]{kind}  {state(story.state)}, link {state(story.link)}")
-    view.say(f"  {escape(story.summary)}")
+    view.say(f"  {escape(story.clause)}")
     for hold in story.holds:
         gone = ", its link is gone" if hold["orphaned"] else ""
         view.say(
-            f"  holds    {escape(hold['zone'])} since {duration(hold['since_ms'])}, grant {hold['token']}, "
+            f"  holds    {escape(hold['zone'])}{since(hold['since_ms'])}, grant {hold['token']}, "
             f"{duration(hold['remaining_ms'])} left{gone}"
         )
     for left in story.blocked:
-        view.say(
-            f"  blocks   {escape(left['zone'])} since {duration(left['since_ms'])}, "
-            f"{left['cause']}: {escape(left['why'])}"
-        )
+        view.say(f"  blocks   {escape(left['zone'])}{since(left['since_ms'])}, {left['cause']}: {escape(left['why'])}")
     for wait in story.waits:
         view.say(
-            f"  waits    for {escape(', '.join(wait['zones']))} since {duration(wait['waiting_ms'])}, "
+            f"  waits    for {escape(', '.join(wait['zones']))}{since(wait['waiting_ms'])}, "
             f"place {wait['position']}, priority {wait['priority']}"
         )
         for b in wait["blockers"]:
             who = f" by {escape(b['agent_id'])}" if b["agent_id"] else ""
-            view.say(f"           {escape(b['zone'])} {b['kind']}{who} since {duration(b['since_ms'])}")
+            view.say(f"           {escape(b['zone'])} {b['kind']}{who}{since(b['since_ms'])}")
     for line in story.chain[1:]:
         view.say(f"  and then {escape(line)}")
     show_stops(view, list(story.stops))

@@ -6,6 +6,7 @@ stop); mere movement and ageing counters are left out unless asked for.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,13 +15,14 @@ import click
 
 from zonelock_cli.failures import unknown
 from zonelock_cli.options import output_option, server_options
-from zonelock_cli.output import View, duration, state
+from zonelock_cli.output import View, doing, duration, state
 
 Event = tuple[str, str, dict[str, Any], str]
 """Kind, subject, the JSON payload, and the line for people."""
 
 MOVING_FIELDS = frozenset({"has_position", "x_mm", "y_mm", "heading_mdeg"})
 AGEING_FIELDS = frozenset({"since_ms", "remaining_ms", "age_ms", "waiting_ms"})
+AGE = re.compile(r"-?\d[\d,.]* m?s\b")
 
 
 @click.command()
@@ -163,6 +165,9 @@ def _steady(value: Any, hidden: frozenset[str] = frozenset()) -> Any:
     """A value without its ageing counters and `hidden` fields, for comparison."""
     if isinstance(value, dict):
         return {k: _steady(v, hidden) for k, v in value.items() if k not in AGEING_FIELDS and k not in hidden}
+    if isinstance(value, str):
+        # An explanation tells its age ("waits 1,200 ms for ..."), and growing older is no event.
+        return AGE.sub("", value)
     if isinstance(value, list):
         return [_steady(v, hidden) for v in value]
     return value
@@ -179,8 +184,7 @@ def _zone_line(old: dict[str, Any] | None, zone: dict[str, Any]) -> str:
 
 def _agent_line(old: dict[str, Any] | None, agent: dict[str, Any]) -> str:
     link = state(agent["link"]) if old is None or old["link"] != agent["link"] else ""
-    text = agent["explanation"] or agent["activity"]
-    return f"[bold]{_plain(agent['agent_id'])}[/bold]  {' '.join(p for p in (link, _plain(text)) if p)}"
+    return f"[bold]{_plain(agent['agent_id'])}[/bold]  {' '.join(p for p in (link, _plain(doing(agent))) if p)}"
 
 
 def _plain(text: str) -> str:
