@@ -113,10 +113,15 @@ def problem_of(error: Exception) -> Problem | None:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], trouble: Problem) -> NoReturn:
-    """Ends the call with the problem's status and details."""
+    """Ends the call with the problem's status and details, or silently when the client has gone meanwhile."""
     trailer = ((DETAILS_KEY, trouble.status().SerializeToString()),)
-    await context.abort(trouble.status_code, trouble.message, trailer)
-    raise RuntimeError("context.abort returned")  # it never does; the type stubs agree only since lately
+    try:
+        await context.abort(trouble.status_code, trouble.message, trailer)
+    except grpc.aio.AbortError:
+        raise
+    except grpc.aio.BaseError as gone:
+        log.debug("nobody is left to be told: %s", trouble.message)
+        raise grpc.aio.AbortError from gone
 
 
 @dataclass(slots=True)
@@ -155,6 +160,8 @@ def answered(
             return await method(self, request, context)
         except grpc.aio.AbortError:
             raise
+        except grpc.aio.BaseError as gone:  # the transport failed under a read or a write: the client went away
+            raise grpc.aio.AbortError from gone
         except Exception as error:
             trouble = problem_of(error) or internal(error, method.__name__, tally)
         tally.refused(trouble.reason)

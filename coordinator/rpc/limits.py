@@ -48,14 +48,14 @@ class RpcLimits:
     response_bytes: int = 64 << 10
     """A response frame is closed at this size: a stop waits behind at most one of them."""
 
-    unread_answers: int = 8_192
+    unread_answers: int = 4_096
     unread_bytes: int = 4 << 20
     """Answers queued for one client beyond either bound end its stream with SLOW_READER."""
 
     write_stall_ms: int = 5_000
     """A write that flow control holds up for longer ends the stream with SLOW_READER."""
 
-    uncommitted_operations: int = 2_048
+    uncommitted_operations: int = 1_024
     """Operations of one stream that no commit has covered yet; beyond it the coordinator stops reading the stream."""
 
     acquire_wait_ms: int = 60_000

@@ -118,7 +118,8 @@ class SessionStream:
             await asyncio.wait({writer}, timeout=self._limits.write_stall_ms / 1_000)
 
     def _note(self, outcome: BaseException | None) -> None:
-        if isinstance(outcome, Exception) and self._trouble is None:
+        """What ended a task; a transport that failed under it only says that the client went away."""
+        if isinstance(outcome, Exception) and not isinstance(outcome, grpc.aio.BaseError) and self._trouble is None:
             self._trouble = problem_of(outcome) or internal(outcome, "Session", self._tally)
 
     def _end(self, trouble: Problem) -> None:
