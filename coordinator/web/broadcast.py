@@ -147,8 +147,11 @@ class FloorBroadcast:
         seq = self._seq + 1
         frame = await self._frame(seq, update, at_ms)
         self._picture.apply(update, at_ms)
-        self._ring.append(_Update(seq, frame))
+        news = _Update(seq, frame)
+        self._ring.append(news)
         self._seq = seq
+        if message.snapshot:
+            self._snapshot = news
         self._wake()
 
     async def _whole(self) -> _Update:

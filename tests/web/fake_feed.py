@@ -1,7 +1,7 @@
 """A scripted floor for the map: AGVs that drive by grants of a toy allocator, with incidents on demand.
 
-Deterministic in its steps: `FakeFloor.step(ms)` moves virtual time, `FakeFeed` plays it against the real clock. It is here
-to show the page every state it can be in, not to be a coordinator.
+Deterministic in its steps: `FakeFloor.step(ms)` moves virtual time, `FakeFeed` plays it against the real clock. It is
+here to show the page every state it can be in, not to be a coordinator.
 """
 
 from __future__ import annotations
@@ -307,33 +307,36 @@ class FakeFloor:
         if stops:
             return f"{vehicle.agent_id} stands still because of {', '.join(stops)}; an operator must reset it."
         if vehicle.waits:
-            return f"{vehicle.agent_id} waits for {vehicle.waits}: {'; '.join(b.detail for b in self._blockers(vehicle)) or 'it is next'}"
+            why = "; ".join(blocker.detail for blocker in self._blockers(vehicle)) or "it is next"
+            return f"{vehicle.agent_id} waits for {vehicle.waits}: {why}"
         return f"{vehicle.agent_id} holds {', '.join(vehicle.holds)} and drives."
 
     def _blockers(self, vehicle: Vehicle) -> list[floor_pb2.Blocker]:
         zone = vehicle.waits
-        found = [
+        found = [self._occupied(zone, slot) for slot in self.slots[zone]]
+        found.extend(
             floor_pb2.Blocker(
                 zone=zone,
-                kind=floor_pb2.BLOCKER_KIND_HELD if slot.state.endswith("HELD") else floor_pb2.BLOCKER_KIND_BLOCKED,
-                agent_id=slot.agent_id,
-                since_ms=self.now_ms - slot.since_ms,
-                detail=f"{zone} is held by {slot.agent_id} until it leaves, at most {max(0, slot.deadline_ms - self.now_ms) / 1000:.0f} s."
-                if slot.state.endswith("HELD")
-                else f"{zone} is blocked by {slot.agent_id}; an operator must clear it.",
+                kind=floor_pb2.BLOCKER_KIND_STOPPED,
+                since_ms=self.now_ms - self.stop_since[stop_id],
+                detail=f"{zone} is stopped by {stop_id}; zonelock reset ends it",
             )
-            for slot in self.slots[zone]
-        ]
-        for stop_id in self._stopped(zone):
-            found.append(
-                floor_pb2.Blocker(
-                    zone=zone,
-                    kind=floor_pb2.BLOCKER_KIND_STOPPED,
-                    since_ms=self.now_ms - self.stop_since[stop_id],
-                    detail=f"{zone} is stopped by {stop_id}; `zonelock reset` ends it.",
-                )
-            )
+            for stop_id in self._stopped(zone)
+        )
         return found
+
+    def _occupied(self, zone: str, slot: Slot) -> floor_pb2.Blocker:
+        held = slot.state.endswith("HELD")
+        left_s = max(0, slot.deadline_ms - self.now_ms) / 1_000
+        return floor_pb2.Blocker(
+            zone=zone,
+            kind=floor_pb2.BLOCKER_KIND_HELD if held else floor_pb2.BLOCKER_KIND_BLOCKED,
+            agent_id=slot.agent_id,
+            since_ms=self.now_ms - slot.since_ms,
+            detail=f"{zone} is held by {slot.agent_id} until it leaves, {left_s:.0f} s at most"
+            if held
+            else f"{zone} is blocked by {slot.agent_id}; an operator must clear it",
+        )
 
     def wait_views(self) -> list[floor_pb2.WaitView]:
         return [

@@ -1,4 +1,4 @@
-"""A small machining cell drawn by hand, as the coordinator would announce it. Never imports the product beyond its protocol."""
+"""A small machining cell drawn by hand, as the coordinator would announce it. Imports nothing but the protocol."""
 
 from __future__ import annotations
 

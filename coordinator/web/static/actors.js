@@ -62,10 +62,10 @@ export class Actors {
 
   /** A frame around the whole stopped area that flashes, and says whose stop it is. */
   #stopFrame(c, stop) {
-    const cells = (stop.floor ? [...this.plan.zones.keys()] : stop.zones).flatMap((name) => this.plan.zones.get(name)?.cells ?? []);
-    if (!cells.length) return;
     if (!this.#frames.has(stop.stop_id)) {
       if (this.#frames.size > 100) this.#frames.clear();
+      const cells = this.plan.covered(stop).flatMap((name) => this.plan.zones.get(name).cells);
+      if (!cells.length) return;
       this.#frames.set(stop.stop_id, { path: shapePath(cells, -0.06, 0.2), corner: topCorner(cells) });
     }
     const { path, corner } = this.#frames.get(stop.stop_id);
@@ -176,7 +176,8 @@ export class Actors {
     c.save();
     c.translate(...camera.toScreen(place.x, place.y));
     if (this.isArm(id, agent)) {
-      drawArm(c, colours, agent, this.#reach(id, place, kind) * camera.scale, camera.scale, tint, this.#swing(id, agent, place));
+      const reach = this.#reach(id, kind);
+      drawArm(c, colours, agent, reach * camera.scale, camera.scale, tint, this.#swing(id, agent, place, reach));
     } else {
       const size = footprint(kind, plan, camera.scale);
       if (!place.sure) c.globalAlpha = 0.6;
@@ -199,20 +200,19 @@ export class Actors {
     c.globalAlpha /= 0.35;
   }
 
-  /** In cells: to the far side of the zones it works in, or its kind's length. */
-  #reach(id, { x, y }, kind) {
-    const zones = this.plan.arms.get(id)?.zones.map((name) => this.plan.zones.get(name)).filter(Boolean) ?? [];
-    const far = zones.map(({ heart }) => Math.hypot(heart[0] - x, heart[1] - y) + 0.5);
-    return Math.min(6, Math.max(0.9, ...(far.length ? far : [(kind?.length_mm ?? 1200) / this.plan.cellMm])));
+  /** In cells: what the floor says, or its kind's length. */
+  #reach(id, kind) {
+    return this.plan.arms.get(id)?.reach ?? Math.max(0.9, (kind?.length_mm ?? 1200) / this.plan.cellMm);
   }
 
-  #swing(id, agent, { x, y }) {
+  #swing(id, agent, { x, y }, reach) {
     const { scale } = this.camera;
     const busy = agent.view.held_zones.length > 0;
-    const zone = this.plan.zones.get(agent.view.held_zones[0] ?? this.plan.arms.get(id)?.zones[0]);
-    const [tx, ty] = zone ? zone.heart : [x + 1, y];
+    const arm = this.plan.arms.get(id);
+    const name = agent.view.held_zones[0] ?? arm?.zones[0];
+    const [tx, ty] = arm?.work.get(name) ?? this.plan.zones.get(name)?.heart ?? [x + 1, y];
     // Folded, it points away from its zone: an idle arm is plainly outside.
-    const want = { angle: Math.atan2(ty - y, tx - x) + (busy ? 0 : Math.PI * 0.8), distance: busy ? Math.hypot(tx - x, ty - y) : 0.42 };
+    const want = { angle: Math.atan2(ty - y, tx - x) + (busy ? 0 : Math.PI * 0.8), distance: busy ? Math.hypot(tx - x, ty - y) : reach * 0.4 };
     const swing = this.#swings.get(id) ?? { ...want };
     const part = this.still.matches ? 1 : 1 - Math.exp(-this.step / TURN_MS);
     const turn = Math.atan2(Math.sin(want.angle - swing.angle), Math.cos(want.angle - swing.angle));
@@ -229,8 +229,8 @@ export class Actors {
     const [sx, sy] = this.camera.toScreen(x, y);
     const mark = { GONE: " ✕", SILENT: " ?" }[agent.link] ?? "";
     const text = id + mark;
-    c.font = `650 11px ${this.colours.font}`;
-    const width = c.measureText(text).width + 10;
+    c.font = `650 ${this.camera.scale < 26 ? 10 : 11}px ${this.colours.font}`;
+    const width = c.measureText(text).width + 8;
     const size = footprint(this.plan.kinds.get(agent.view.kind), this.plan, this.camera.scale);
     const drop = (this.isArm(id, agent) ? Math.max(6, this.camera.scale * 0.27) : Math.max(size.l, size.w) / 2) + 11;
     c.fillStyle = this.colours.halo;

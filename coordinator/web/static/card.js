@@ -120,7 +120,7 @@ export class Card {
     if (!mine) return [];
     const slot = this.#occupant(mine, known.at);
     const link = slot.querySelector("button");
-    if (link) link.replaceWith(el("button", { type: "button", text: zone, onclick: () => this.choose({ kind: "zone", name: zone }) }), ":");
+    if (link) link.replaceWith(el("button", { type: "button", text: zone, onclick: () => this.choose({ kind: "zone", name: zone }) }));
     return [slot];
   }
 }

@@ -11,6 +11,7 @@ export class Connection extends EventTarget {
   #source;
   #opened = 0;
   #run = "";
+  #pictured = false;
   problem = "";
   leading = true;
 
@@ -30,6 +31,7 @@ export class Connection extends EventTarget {
       this.#run = run;
       const update = JSON.parse(event.data);
       this.#heard(update);
+      this.#pictured = true;
       this.dispatchEvent(new CustomEvent("update", { detail: update }));
     });
     source.addEventListener("alive", (event) => this.#heard(JSON.parse(event.data)));
@@ -43,7 +45,8 @@ export class Connection extends EventTarget {
   get state() {
     if (!this.#clock.heardEver) return "connecting";
     if (this.#source.readyState !== EventSource.OPEN || this.#clock.stale) return "stale";
-    return this.leading ? "live" : "idle";
+    if (!this.leading) return "idle";
+    return this.#pictured ? "live" : "connecting";
   }
 
   /** Called now and then: reopens a stream that is open and deaf. */

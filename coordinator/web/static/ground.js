@@ -1,7 +1,7 @@
 // Draws what changes seldom: walls, machines, zones in their shown states, names, slots. Redrawn only when something in
 // it changed, so a floor of thousands of zones costs nothing between changes.
 
-const NAME_SCALE = 24; // below this many pixels a cell, names would be noise
+const NAME_SCALE = 15; // below this many pixels a cell, names would be noise
 const FINE_SCALE = 11; // below this, rounded corners are not visible
 
 export function drawGround(canvas, camera, plan, state, colours) {
@@ -16,6 +16,7 @@ export function drawGround(canvas, camera, plan, state, colours) {
   drawMachines(pen);
   const shown = [...plan.zones.values()].filter((zone) => camera.seesBox(zone.box));
   for (const zone of shown) drawZone(pen, zone, state.zones.get(zone.name));
+  if (camera.scale > 13) drawLanes(pen);
   c.setTransform(ratio, 0, 0, ratio, 0, 0);
   drawPlaces(pen);
   if (camera.scale >= NAME_SCALE) {
@@ -40,7 +41,7 @@ function drawMachines({ c, plan, camera, colours, px }) {
   c.lineWidth = 1.2 * px;
   for (const machine of plan.machines) {
     if (!camera.seesBox(machine.box)) continue;
-    c.fillStyle = colours.machine;
+    c.fillStyle = camera.scale > FINE_SCALE ? colours.machine : colours.machineLine;
     c.fill(machine.path, "evenodd");
     if (camera.scale > FINE_SCALE) {
       c.stroke(machine.path);
@@ -76,7 +77,7 @@ function drawZone(pen, zone, known) {
     c.globalAlpha = 1;
     width = state === "UNKNOWN" ? 1 : 2;
   }
-  if (camera.scale < 5 && (state === "FREE" || state === "HELD")) return;
+  if (camera.scale < 8 && (state === "FREE" || state === "HELD")) return;
   c.strokeStyle = line;
   c.lineWidth = Math.min(width * px, 0.12);
   c.setLineDash(state === "UNKNOWN" ? [4 * px, 3 * px] : []);
@@ -133,7 +134,7 @@ function fits(c, colours, text, size, weight, room) {
 function drawZoneName(pen, zone) {
   const { c, camera, colours, state } = pen;
   const known = state.zones.get(zone.name);
-  const size = Math.max(9, Math.min(13, camera.scale * 0.27));
+  const size = Math.max(8.5, Math.min(13, camera.scale * 0.27));
   const calm = !known || known.state === "FREE" || known.state === "HELD" || known.state === "UNKNOWN";
   const { x, y, length, vertical } = zone.run;
   const across = fits(c, colours, zone.name, size, 550, (vertical ? 1 : length) * camera.scale - 8);
@@ -150,7 +151,7 @@ function drawZoneName(pen, zone) {
 function drawMachineName(pen, machine) {
   const { c, camera, colours } = pen;
   if (!machine.name || !camera.seesBox(machine.box)) return;
-  const size = Math.max(9, Math.min(14, camera.scale * 0.3));
+  const size = Math.max(10, Math.min(14, camera.scale * 0.3));
   const upright = machine.box.h > machine.box.w * 1.6;
   const room = (upright ? machine.box.h : machine.box.w) * camera.scale * 0.86;
   if (!fits(c, colours, machine.name, size, 600, room)) return;
@@ -165,11 +166,12 @@ function drawSlots({ c, camera, colours, state }, zone, known) {
   if (capacity < 2 || !known) return;
   const r = Math.max(2.5, Math.min(5, camera.scale * 0.1));
   const step = r * 2.9;
-  const { x, y, w, h } = zone.box;
-  const [right, bottom] = camera.toScreen(x + w, y + h);
-  const most = Math.max(1, Math.floor((w * camera.scale - 8) / step));
+  const { x, y, length, vertical } = zone.run; // the box's corner need not be part of the zone
+  const [wide, high] = vertical ? [1, length] : [length, 1];
+  const [right, bottom] = camera.toScreen(x + wide, y + high);
+  const most = Math.max(1, Math.floor((wide * camera.scale - 8) / step));
   const shown = Math.min(capacity, most);
-  const cy = bottom - r - camera.scale * 0.05 - 4;
+  const cy = bottom - r - camera.scale * 0.05 - 3;
   for (let i = 0; i < shown; i += 1) {
     const cx = right - (shown - i - 0.5) * step - camera.scale * 0.05 - 3;
     const occupant = known.view.occupants[i];
@@ -185,6 +187,16 @@ function drawSlots({ c, camera, colours, state }, zone, known) {
     c.fill();
     c.stroke();
   }
+}
+
+function drawLanes({ c, plan, colours, px }) {
+  c.strokeStyle = colours.ink;
+  c.globalAlpha = 0.4;
+  c.lineWidth = 1.3 * px;
+  c.lineCap = "round";
+  c.stroke(plan.lanes);
+  c.globalAlpha = 1;
+  c.lineCap = "butt";
 }
 
 /** Stations and parking places: a small mark under whoever stands there. */

@@ -177,13 +177,26 @@ class Page {
   choose(one, show = false) {
     this.selected = one;
     if (one && show) {
-      const agent = this.state.agents.get(one.name);
-      const place = one.kind === "agent" ? agent && this.actors.whereIs(one.name, agent) : undefined;
-      const heart = this.plan.zones.get(one.name)?.heart;
-      if (place) this.camera.show(place.x, place.y);
-      else if (one.kind === "zone" && heart) this.camera.show(...heart);
+      const at = this.whereIs(one);
+      if (at) this.camera.show(...at);
     }
+    this.#placeCard();
     this.card.update(this.selected);
+  }
+
+  /** The middle of an agent or zone in cells; undefined when nobody knows. */
+  whereIs({ kind, name }) {
+    if (kind === "zone") return this.plan.zones.get(name)?.heart;
+    const agent = this.state.agents.get(name);
+    const place = agent && this.actors.whereIs(name, agent);
+    return place && [place.x, place.y];
+  }
+
+  /** On the side of the map where it does not cover what it is about. */
+  #placeCard() {
+    const at = this.selected && this.whereIs(this.selected);
+    const left = at ? this.camera.toScreen(...at)[0] < this.camera.width / 2 : false;
+    $("card").classList.toggle("right", left);
   }
 
   stepThrough(kind, by) {

@@ -51,7 +51,7 @@ export class Panel {
   update() {
     const { state } = this;
     this.#totals();
-    const stops = [...state.stops.values()].sort((a, b) => a.at - a.view.age_ms - (b.at - b.view.age_ms));
+    const stops = [...state.stops.values()].sort((a, b) => a.since - b.since);
     $("stops-part").dataset.any = stops.length ? "yes" : "no";
     say($("stops-count"), String(stops.length));
     follow($("stops"), stops, (s) => s.view.stop_id, (s) => this.#makeStop(s), (e, s) => this.#updateStop(e, s), "No stop is active.");
@@ -94,17 +94,17 @@ export class Panel {
     return item;
   }
 
-  #updateStop(item, { view, at }) {
+  #updateStop(item, { view, since, exact }) {
     const { title, age, reason, scope, unsure, clear, reset } = item.parts;
     say(title, STOP_CAUSE_TEXT[bare(view.cause, "STOP_CAUSE_")] ?? "Stop");
-    say(age, span(this.state.running(view.age_ms, at)));
+    say(age, (exact ? "" : "> ") + span(this.state.running(0, since)));
     say(reason, view.reason || `by ${view.tripped_by}`);
     const acked = view.acknowledged_by.length ? ` · standing: ${some(view.acknowledged_by)}` : "";
-    say(scope, `Stops ${scopeText(view)} (${plural(view.zones.length, "zone")})${acked}`);
+    say(scope, `Stops ${scopeText(view)} (${plural(this.state.plan.covered(view).length, "zone")})${acked}`);
     const waiting = view.unconfirmed.length > 0;
     unsure.hidden = clear.hidden = !waiting;
     if (waiting) {
-      say(unsure, `${some(view.unconfirmed)} not confirmed standing: a reset waits for it. Check on the floor, then clear what is left behind:`);
+      say(unsure, `${some(view.unconfirmed)} not confirmed standing. Wait for it, or look on the floor and clear:`);
       clear.say(`zonelock clear --agent ${shellWord(view.unconfirmed[0])} --reason "…"`);
     }
     reset.say(`zonelock reset ${shellWord(view.stop_id)} --reason "…"`);
@@ -151,7 +151,9 @@ function command() {
   const button = el("button", { type: "button", text: "Copy" });
   const box = el("div", { class: "command" }, code, button);
   box.say = (text) => {
-    say(code, text);
+    if (code.textContent === text) return;
+    // Word by word, so that a line never breaks inside an option.
+    code.replaceChildren(...text.split(" ").flatMap((word, i) => [...(i ? [" "] : []), el("span", { text: word })]));
     if (button.title !== text) button.setAttribute("aria-label", `Copy: ${text}`);
     button.title = text;
   };

@@ -16,11 +16,22 @@ export class Plan {
     this.zoneOf = new Map();
     for (const zone of this.zones.values()) for (const [x, y] of zone.cells) this.zoneOf.set(`${x},${y}`, zone);
     this.kinds = new Map(floor.agent_kinds.map((kind) => [kind.name, kind]));
-    const drawing = floor.drawing ?? { machines: {}, arms: {}, stations: {}, parking: {} };
-    this.arms = new Map(Object.entries(drawing.arms).map(([name, arm]) => [name, { base: centre(arm.base), zones: arm.zones }]));
+    const drawing = floor.drawing ?? { machines: {}, arms: {}, stations: {}, parking: {}, lanes: [] };
+    this.arms = new Map(Object.entries(drawing.arms).map(([name, arm]) => [name, this.#arm(centre(arm.base), arm.zones)]));
     this.stations = named(drawing.stations);
     this.parking = named(drawing.parking);
+    this.lanes = lanePath(drawing.lanes);
     this.#build(Object.entries(drawing.machines));
+  }
+
+  /** `work` maps each of its zones to the cell nearest to its base, where it works; `reach` is to the farthest of them. */
+  #arm(base, zones) {
+    const far = ([x, y]) => Math.hypot(x + 0.5 - base[0], y + 0.5 - base[1]);
+    const known = zones.filter((name) => this.zones.has(name));
+    const nearest = (name) => this.zones.get(name).cells.reduce((a, b) => (far(b) < far(a) ? b : a));
+    const work = new Map(known.map((name) => [name, centre(nearest(name))]));
+    const reach = Math.max(0.9, ...[...work.values()].map(([x, y]) => Math.hypot(x - base[0], y - base[1]) + 0.5));
+    return { base, zones, work, reach };
   }
 
   #build(machines) {
@@ -40,6 +51,14 @@ export class Plan {
     this.machines = [...machines, ...racks.map((cells) => ["", cells])].map(([name, cells]) => machineShape(name, cells));
   }
 
+  /** The names of all zones that a stop covers: its groups' and those it names. */
+  covered(stop) {
+    if (stop.floor) return [...this.zones.keys()];
+    const groups = new Set(stop.stop_groups);
+    const named = new Set(stop.zones);
+    return [...this.zones.values()].filter(({ name, spec }) => groups.has(spec.stop_group) || named.has(name)).map(({ name }) => name);
+  }
+
   /** Millimetres on the floor → cells. */
   place(xMm, yMm) {
     return [xMm / this.cellMm, yMm / this.cellMm];
@@ -52,6 +71,19 @@ export class Plan {
 
 const centre = ([x, y]) => [x + 0.5, y + 0.5];
 const named = (places) => Object.entries(places).map(([name, cell]) => ({ name, at: centre(cell) }));
+
+/** A small chevron in the middle of every one-way cell. */
+function lanePath(lanes) {
+  const path = new Path2D();
+  const [long, wide] = [0.07, 0.1];
+  for (const [x, y, dx, dy] of lanes) {
+    const [cx, cy] = centre([x, y]);
+    path.moveTo(cx - dx * long + dy * wide, cy - dy * long + dx * wide);
+    path.lineTo(cx + dx * long, cy + dy * long);
+    path.lineTo(cx - dx * long - dy * wide, cy - dy * long - dx * wide);
+  }
+  return path;
+}
 
 function zoneShape(spec) {
   const cells = spec.cells.map(({ x, y }) => [x, y]);

@@ -1,5 +1,6 @@
 // The bodies: a vehicle with its heading, an arm at its base. Drawn in CSS pixels around the agent's own origin.
 
+const FEW_PX = 13; // a vehicle shorter than this on screen is drawn simply
 const AGV = { length_mm: 1000, width_mm: 700 };
 
 /** How an agent's link is drawn, besides its colour. */
@@ -16,11 +17,31 @@ export function footprint(kind, plan, scale) {
   return { l, w: Math.max(7, (width / plan.cellMm) * scale * 0.92) };
 }
 
+/** Too small for detail: the tint alone, with a nose. */
+function drawSpeck(c, colours, link, l, tint) {
+  c.beginPath();
+  c.moveTo(l * 0.62, 0);
+  c.lineTo(l * 0.1, -l * 0.46);
+  c.lineTo(-l * 0.5, -l * 0.46);
+  c.lineTo(-l * 0.5, l * 0.46);
+  c.lineTo(l * 0.1, l * 0.46);
+  c.closePath();
+  c.fillStyle = link === "GONE" ? colours.halo : tint;
+  c.fill();
+  c.lineWidth = 1.2;
+  c.strokeStyle = { CONNECTED: colours.bodyLine, SILENT: colours.silent }[link] ?? colours.gone;
+  c.stroke();
+}
+
 /** A rounded rectangle whose nose carries the holder's tint and an arrow. */
 export function drawVehicle(c, colours, agent, { l, w }, tint, heading) {
   const style = bodyStyle(agent.link, colours);
   const gone = agent.link === "GONE";
   c.rotate((heading * Math.PI) / 180);
+  if (l < FEW_PX) {
+    drawSpeck(c, colours, agent.link, l, tint);
+    return;
+  }
   c.beginPath();
   c.roundRect(-l / 2, -w / 2, l, w, Math.min(l, w) * 0.24);
   c.shadowColor = gone ? "transparent" : "rgb(0 0 0 / 45%)";
@@ -62,7 +83,7 @@ export function drawArm(c, colours, agent, reach, scale, tint, target) {
   c.setLineDash([2, 5]);
   c.lineWidth = 1;
   c.strokeStyle = tint;
-  c.globalAlpha = target.busy ? 0.8 : 0.4;
+  c.globalAlpha = target.busy ? 0.75 : 0.22;
   c.stroke();
   c.setLineDash([]);
   c.globalAlpha = 1;
@@ -85,7 +106,7 @@ export function drawArm(c, colours, agent, reach, scale, tint, target) {
 
 /** Elbow and hand for two equal links that reach to `target.distance` at `target.angle`. */
 function joints({ angle, distance }, r, reach) {
-  const link = Math.max(reach * 0.52, r * 1.6);
+  const link = Math.max(reach * 0.42, r * 1.3);
   const d = Math.min(distance, link * 2 - 0.01);
   const bend = Math.acos(d / (2 * link));
   const at = (turn, length) => [Math.cos(turn) * length, Math.sin(turn) * length];

@@ -14,7 +14,7 @@ export class FloorState {
     this.clock = clock;
     this.zones = new Map(); // name → {state, view, at}
     this.agents = new Map(); // id → {view, link, track, tint}
-    this.stops = new Map(); // id → {view, at}, active ones only
+    this.stops = new Map(); // id → {view, since, exact}, active ones only
     this.waits = [];
     this.waitsAt = 0;
     this.totals = { grants: "0", releases: "0", stops: "0", live_grants: 0, connected_agents: 0, waiting: 0, commits: "0" };
@@ -34,7 +34,7 @@ export class FloorState {
     if (update.snapshot) this.#forgetMissing(update, news);
     for (const view of update.zones) this.#zone(view, at, news);
     for (const view of update.agents) this.#agent(view, at, news);
-    for (const view of update.stops) this.#stop(view, at, news);
+    for (const view of update.stops) this.#stop(view, at, news, update.snapshot);
     if (update.snapshot || update.waits_changed) this.#wait(update.waits, at, news);
     if (update.totals) this.#count(update.totals, at);
     // The first picture is not news, except for the stops in it.
@@ -82,10 +82,14 @@ export class FloorState {
     this.agents.set(id, agent);
   }
 
-  #stop(view, at, news) {
-    const known = this.stops.has(view.stop_id);
+  #stop(view, at, news, whole) {
+    const before = this.stops.get(view.stop_id);
+    const known = before !== undefined;
     if (view.active) {
-      this.stops.set(view.stop_id, { view, at });
+      // A stop only grows older. One whose age nobody told is at least as old as we have known it.
+      const since = Math.min(at - Number(view.age_ms), before?.since ?? Infinity);
+      const exact = before?.exact ?? (Number(view.age_ms) > 0 || !whole);
+      this.stops.set(view.stop_id, { view, since, exact });
       if (!known) news.push({ kind: "stop", stop: view });
     } else {
       this.stops.delete(view.stop_id);
