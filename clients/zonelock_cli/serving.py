@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from zonelock_cli.commands.configs import load_config
 from zonelock_cli.exits import ExitCode
 from zonelock_cli.failures import Failure, config_failure, floor_failure
-from zonelock_cli.options import parse_address
 from zonelock_cli.output import View, progress
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ async def etcd_answers(store: str, wait_s: float) -> None:
     kind, _, rest = store.partition(":")
     if kind != "etcd":
         return
-    members = [member.removeprefix("http://") for member in rest.split(",")]
+    members = [member.strip().removeprefix("http://") for member in rest.split(",")]
     give_up = time.monotonic() + wait_s
     with progress(f"waiting for etcd at {', '.join(members)}"):
         while True:
@@ -162,19 +161,10 @@ async def etcd_answers(store: str, wait_s: float) -> None:
 
 
 async def probe(member: str) -> str:
-    """Why this member does not take a connection; empty when it does."""
-    import click
-
+    """Why this member (its form is checked) does not take a connection; empty when it does."""
+    host, _, port = member.rpartition(":")
     try:
-        host, port = parse_address(member, what="etcd member")
-    except click.BadParameter as error:
-        raise Failure(
-            ExitCode.USAGE,
-            error.message,
-            "Write --store etcd:HOST:PORT,HOST:PORT,... with every member's client address.",
-        ) from None
-    try:
-        _, writer = await asyncio.wait_for(asyncio.open_connection(host, port), PROBE_S)
+        _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), PROBE_S)
     except TimeoutError:
         return f"{member}: no answer within {PROBE_S:g} s"
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import socket
@@ -154,12 +155,36 @@ def test_an_etcd_that_is_down(free_port: int, floor_file: str) -> None:
     assert "--store-wait-s" in error["remedy"]
 
 
+async def test_on_etcd_the_first_coordinator_leads_and_a_second_says_that_it_stands_by(
+    etcd_binary: Path, tmp_path: Path
+) -> None:
+    from coordinator.store.local_etcd import LocalEtcd
+
+    etcd = LocalEtcd(members=1, data_dir=tmp_path / "etcd")
+    await etcd.start()
+    plants: list[Plant] = []
+    try:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            plant = Plant(tmp_path / name)
+            await asyncio.to_thread(plant.start, "--assume-empty", "--store", f"etcd:{','.join(etcd.endpoints)}")
+            plants.append(plant)
+        assert [p.ready["leading"] for p in plants] == [True, False]
+        assert (await asyncio.to_thread(plants[0].do, "status"))["zones"]["FREE"] == 4
+        standby = await asyncio.to_thread(zonelock, "status", "--wait-s", "0.5", "--server", plants[1].server)
+        assert error_of(standby)["exit"] == 3
+    finally:
+        for plant in plants:
+            await asyncio.to_thread(plant.end)
+        await etcd.stop()
+
+
 def test_a_misspelt_etcd_member(floor_file: str) -> None:
-    error = refused("--store", "etcd:plant", "--floor", floor_file, code=2)
-    assert "'plant' is not host:port" in error["message"]
+    error = refused("--store", "etcd:plant", "--floor", floor_file, code=6)
+    assert "'plant' is not host:port" in error["problems"][0]
 
 
-@pytest.mark.parametrize("store", ["mysql", "sqlite:", "etcd:"])
+@pytest.mark.parametrize("store", ["mysql", "sqlite:"])
 def test_a_store_that_does_not_exist(floor_file: str, store: str) -> None:
     error = refused("--store", store, "--floor", floor_file, code=6)
     assert "memory, sqlite:PATH, or etcd:HOST:PORT" in error["problems"][0]
