@@ -52,6 +52,16 @@ RETRY_S = 0.1
 """Pause between attempts on a store that does not commit."""
 
 
+def boottime_ms() -> int:
+    """CLOCK_BOOTTIME in milliseconds: goes on through a suspended machine, never steps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def utc_now() -> str:
+    """ISO 8601, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 class Outlet(Protocol):
     """A stream or a unary call, as the RPC layer implements it. Nothing here may block."""
 
@@ -89,7 +99,11 @@ class Runtime:
         *,
         assume_empty: bool = False,
         check_invariants: bool = False,
+        now_ms: Callable[[], int] = boottime_ms,
+        wall_time: Callable[[], str] = utc_now,
     ) -> None:
+        """`now_ms` is monotonic; `wall_time` is for the audit's readers and part of no decision."""
+        self.now_ms, self._wall_time = now_ms, wall_time
         self._floor, self._store, self._timing = floor, store, timing
         self._assume_empty, self._check_invariants = assume_empty, check_invariants
         self._machine: Machine | None = None
@@ -116,16 +130,6 @@ class Runtime:
         if self._machine is None:
             raise NotLeading(f"this coordinator stands by for {self._store.name}; it has no ledger loaded")
         return self._machine
-
-    @staticmethod
-    def now_ms() -> int:
-        """CLOCK_BOOTTIME in milliseconds: goes on through a suspended machine, never steps."""
-        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
-
-    @staticmethod
-    def wall_time() -> str:
-        """For the audit's readers; part of no decision."""
-        return datetime.now(UTC).isoformat(timespec="milliseconds")
 
     def attach(self, outlet: Outlet) -> int:
         conn = self._next_conn
@@ -214,7 +218,7 @@ class Runtime:
         if not fresh and (self._machine.next_deadline_ms() or now_ms + 1) <= now_ms:
             self._wake.set()  # the commit loop proves the fence and ticks again
             return
-        self._handle(ev.Ticked(now_ms=now_ms, fence_fresh=fresh, recorded_at=self.wall_time()))
+        self._handle(ev.Ticked(now_ms=now_ms, fence_fresh=fresh, recorded_at=self._wall_time()))
 
     # -- leading -------------------------------------------------------------------------------------------------
 
@@ -248,7 +252,7 @@ class Runtime:
         self._broken = None
         self._machine = Machine(self._floor, ledger, self._timing, now_ms)
         self._last_commit_ms = now_ms
-        wall = self.wall_time()
+        wall = self._wall_time()
         self._handle(ev.Started(now_ms=now_ms, assume_empty=self._assume_empty, recorded_at=wall))
         for stop in list(self._stops_in_flight.values()):
             self._handle(ev.StopRecovered(now_ms=now_ms, stop=stop, recorded_at=wall))
