@@ -95,7 +95,7 @@ def problem(refusal: Refusal, message: str = "", metadata: Metadata = ()) -> Pro
     entry = REFUSALS[refusal]
     text = clip(message.strip() or entry.meaning, MAX_MESSAGE_BYTES)
     if entry.remedy not in text:
-        text = f"{text} {entry.remedy}"
+        text = f"{text.removesuffix('.')}. {entry.remedy}"
     pairs = [("remedy", entry.remedy)]
     for key, value in list(metadata)[:MAX_METADATA_ENTRIES]:
         if key != "remedy":

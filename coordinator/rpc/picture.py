@@ -85,9 +85,9 @@ def wait_messages(machine: Machine, now_ms: int) -> list[fpb.WaitView]:
     ]
 
 
-def stop_view_message(machine: Machine, stop_id: str) -> fpb.Stop:
+def stop_view_message(machine: Machine, stop_id: str, now_ms: int) -> fpb.Stop:
     """A stop with who acknowledged it and who still has to; one that the ledger has forgotten is ended."""
-    view = views.stop_view(machine, stop_id)
+    view = views.stop_view(machine, stop_id, now_ms)
     if view is None:
         return fpb.Stop(stop_id=stop_id, active=False)
     return fpb.Stop(
@@ -101,17 +101,18 @@ def stop_view_message(machine: Machine, stop_id: str) -> fpb.Stop:
         active=view.active,
         reset_by=view.reset_by,
         reset_reason=view.reset_reason,
+        age_ms=view.age_ms,
         acknowledged_by=view.acknowledged_by,
         unconfirmed=view.unconfirmed,
     )
 
 
-def reported_stop_message(machine: Machine, record: StopRecord) -> fpb.Stop:
+def reported_stop_message(machine: Machine, record: StopRecord, now_ms: int) -> fpb.Stop:
     """A stop that an operator's call reports: as it is now, or as the call left it when it is forgotten already."""
     return (
         stop_message(record)
         if machine.stops.get(record.stop_id) is None
-        else stop_view_message(machine, record.stop_id)
+        else stop_view_message(machine, record.stop_id, now_ms)
     )
 
 
@@ -161,7 +162,7 @@ def resolve_zones(machine: Machine, wanted: Sequence[str]) -> list[str]:
             raise RequestRefused(
                 Refusal.UNKNOWN_ZONE,
                 f"names[{index}] is {name!r}, neither a zone nor an area of floor {machine.floor.site!r}, "
-                f"which has {some}, ...",
+                f"which has zones such as {some}",
                 (("field", f"names[{index}]"), ("value", name)),
             )
     return [zone for zone in every if zone in found]

@@ -120,7 +120,7 @@ class SafetyService(sgrpc.SafetyServiceServicer):
     async def ListStops(self, request: spb.ListStopsRequest, context: Any) -> spb.ListStopsResponse:  # noqa: N802
         machine = self._runtime.machine
         stop_ids = views.stop_ids(machine, include_ended=request.include_ended)
-        return spb.ListStopsResponse(stops=[stop_view_message(machine, stop_id) for stop_id in stop_ids])
+        return spb.ListStopsResponse(stops=[stop_view_message(machine, s, self._runtime.now_ms()) for s in stop_ids])
 
     @answered
     async def ListAudit(self, request: spb.ListAuditRequest, context: Any) -> spb.ListAuditResponse:  # noqa: N802
@@ -132,7 +132,8 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         answer = await _one_answer(call, event)
         if not isinstance(answer, fx.StopsReported):
             raise TypeError(f"the core answered {type(event).__name__} with {type(answer).__name__}")
-        return [reported_stop_message(self._runtime.machine, record) for record in answer.stops]
+        now_ms = self._runtime.now_ms()
+        return [reported_stop_message(self._runtime.machine, record, now_ms) for record in answer.stops]
 
 
 async def _one_answer(call: UnaryCall, event: ev.Event) -> fx.Answer:

@@ -21,7 +21,6 @@ from coordinator.core import events as ev
 from coordinator.core.effects import Send
 from coordinator.core.rejections import Refusal
 from coordinator.floor import Floor
-from coordinator.rpc.echo import Echoes
 from coordinator.rpc.errors import Problem, RequestRefused, Tally, abort, bad_field, internal, problem, problem_of
 from coordinator.rpc.limits import MAX_ID_CHARS, RpcLimits
 from coordinator.rpc.outbox import Outbox
@@ -44,7 +43,6 @@ class SessionStream:
         self._limits, self._tally = limits, tally
         self._context: Context = context
         self._outbox = Outbox(limits)
-        self._echoes = Echoes()
         self._conn = 0
         self._frame = 0
         self._greeted = False
@@ -57,12 +55,12 @@ class SessionStream:
     # -- outlet: called by the runtime, synchronously --------------------------------------------------------------
 
     def deliver(self, sends: Sequence[Send], *, stop: bool) -> None:
+        """Takes answers. What they say of time is true now, so the newest frame handled is the one to echo (I6)."""
         if self._trouble is not None:
             return
         try:
             for send in sends:
-                echo_frame = self._echoes.frame_for(send, self._frame)
-                self._outbox.put(answer_message(send, echo_frame, self._greeting), stop=stop)
+                self._outbox.put(answer_message(send, self._frame, self._greeting), stop=stop)
         except Exception as error:  # a bug here ends this stream, never the runtime's loop that delivers to all
             self._end(internal(error, "Session.deliver", self._tally))
             return
@@ -218,11 +216,7 @@ class SessionStream:
             if not isinstance(event, ev.Reported):
                 self._answer_failed(operation, trouble)  # the stream lives on, for stops leave without a store too
             return
-        match event:
-            case ev.Hello():
-                self._greeted = True
-            case ev.ExtendAsked():
-                self._echoes.extension_asked(event.agent_id, event.request_id, self._frame)
+        self._greeted = self._greeted or isinstance(event, ev.Hello)
 
     def _answer_failed(self, operation: zpb.Operation, trouble: Problem) -> None:
         self._tally.refused(trouble.reason)

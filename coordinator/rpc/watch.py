@@ -210,7 +210,8 @@ class FloorFeed:
             now_ms = self._runtime.now_ms()
             message.agents.extend(agent_message(machine, a, now_ms) for a in agents[start : start + AGENTS_PER_SLICE])
             await asyncio.sleep(0)
-        message.stops.extend(stop_view_message(machine, stop_id) for stop_id in stops)
+        now_ms = self._runtime.now_ms()
+        message.stops.extend(stop_view_message(machine, stop_id, now_ms) for stop_id in stops)
         message.totals.CopyFrom(totals_message(machine, self._runtime.commits))
 
 

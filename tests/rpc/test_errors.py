@@ -28,7 +28,7 @@ def test_every_refusal_becomes_a_status_with_reason_domain_remedy_and_retry(refu
     status = trouble.status()
     assert trouble.status_code is grpc.StatusCode[entry.code.value]
     assert status.code == trouble.status_code.value[0]
-    assert status.message == f"zones: empty {entry.remedy}"
+    assert status.message == f"zones: empty. {entry.remedy}"
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert (info.reason, info.domain) == (refusal.value, DOMAIN)

@@ -59,20 +59,21 @@ async def test_a_waiter_s_grant_echoes_a_recent_frame_and_not_the_one_that_asked
         assert granted.token > first.token
 
 
-async def test_an_extension_echoes_the_frame_that_asked_for_it_and_no_later_one() -> None:
+async def test_an_extension_counts_from_its_commit_and_echoes_the_newest_frame_handled_by_then() -> None:
     async with running() as site:
         client = await greeted(site, "AGV_1")
         await client.send(ask("AGV_1", "r1", "A", expected_ms=20_000))
         token = (await client.answer("granted")).granted.token
         site.store.let.clear()
         telemetry = operation("AGV_1", telemetry=zpb.Telemetry(has_position=True, x_mm=500, y_mm=500))
-        extend = operation("AGV_1", extend=zpb.Extend(token=token, expected_ms=5_000, request_id="x1"))
-        number = await client.send(telemetry, extend)
+        extend = operation("AGV_1", extend=zpb.Extend(token=token, expected_ms=30_000, request_id="x1"))
+        await client.send(telemetry, extend)
         later = await client.send()
         await until(lambda: site.server.tally.frames_in == later)
         site.store.let.set()
         extended = (await client.answer("extended")).extended
-        assert extended.echo_frame == number < later
+        assert (extended.remaining_ms, extended.echo_frame) == (30_000, later)
+        assert site.runtime.machine.grants.get(token) is not None
 
 
 async def test_a_heartbeat_is_acknowledged_behind_a_commit_with_the_epoch() -> None:
