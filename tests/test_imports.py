@@ -80,7 +80,7 @@ RULES = (
     Rule("edge_node", ("coordinator.core", PROTOCOL)),
     Rule(
         "zonelock_client.testing",
-        (PROTOCOL,),
+        ("zonelock_client", PROTOCOL),
         may_lazily=("coordinator.app", "coordinator.config", "coordinator.floor"),
         libraries=RPC_LIBRARIES,
     ),

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.claims import Obstacle, Waiter
-from coordinator.core.grants import Grant, GrantPhase, Grants
+from coordinator.core.grants import Grant, GrantPhase
 from coordinator.core.model import MAX_PRIORITY, MAX_ZONES_PER_ASK, BlockCause, UnitRecord, UnitState, spoken
 from coordinator.core.rejections import Refusal, Rejection
 from coordinator.core.sessions import RequestMemo, RequestState, Session
@@ -260,10 +260,10 @@ class Asking(State):
         self._answer(event, fx.Cancelled() if grant is None else self._granted(grant))
 
     def _blockers(self, obstacles: list[Obstacle]) -> list[fx.Blocker]:
-        return [blocker_of(o, self.grants, self.now_ms) for o in obstacles]
+        return [blocker_of(self, o, self.now_ms) for o in obstacles]
 
 
-def blocker_of(obstacle: Obstacle, grants: Grants, now_ms: int) -> fx.Blocker:
+def blocker_of(state: State, obstacle: Obstacle, now_ms: int) -> fx.Blocker:
     """One obstacle in words that end in what would resolve it."""
     zone, unit = obstacle.zone, obstacle.unit
     if unit is None:
@@ -273,16 +273,15 @@ def blocker_of(obstacle: Obstacle, grants: Grants, now_ms: int) -> fx.Blocker:
         waiting, wanted = now_ms - reserver.since_ms, ", ".join(reserver.zones)
         detail = f"{zone} is kept for {reserver.agent_id}, which has waited {spoken(waiting)} for {wanted}"
         return fx.Blocker(zone, "RESERVED", reserver.agent_id, waiting, detail)
+    since = state.taken_for_ms(unit, now_ms)
     if unit.state is UnitState.UNKNOWN:
         detail = f"{zone} was never confirmed empty: zonelock clear {zone} --reason ..."
-        return fx.Blocker(zone, "UNKNOWN", "", 0, detail)
+        return fx.Blocker(zone, "UNKNOWN", "", since, detail)
     if unit.state is UnitState.BLOCKED:
         detail = (
-            f"{zone} is occupied by {unit.agent_id} without a live grant ({unit.cause.value.lower()}): "
-            f"it asks again, or zonelock clear {zone} --reason ..."
+            f"{zone} is occupied by {unit.agent_id} without a live grant ({unit.cause.value.lower()}) "
+            f"for {spoken(since)}: it asks again, or zonelock clear {zone} --reason ..."
         )
-        return fx.Blocker(zone, "BLOCKED", unit.agent_id, 0, detail)
-    grant = grants.get(unit.token)
-    since = now_ms - grant.granted_at_ms if grant is not None and grant.phase is GrantPhase.LIVE else 0
+        return fx.Blocker(zone, "BLOCKED", unit.agent_id, since, detail)
     detail = f"{zone} is held by {unit.agent_id} for {spoken(since)}; it releases, or its deadline stops the area"
     return fx.Blocker(zone, "HELD", unit.agent_id, since, detail)

@@ -16,7 +16,7 @@ from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.claims import Queue, Waiter
 from coordinator.core.estop import Stops
-from coordinator.core.grants import Grants
+from coordinator.core.grants import GrantPhase, Grants
 from coordinator.core.model import (
     AuditRecord,
     CounterRecord,
@@ -29,7 +29,7 @@ from coordinator.core.model import (
 )
 from coordinator.core.rejections import Refusal
 from coordinator.core.sessions import Conn, Session
-from coordinator.core.zones import Move, Units
+from coordinator.core.zones import Move, UnitId, Units
 
 RECENT_EVENTS = 64
 
@@ -74,7 +74,9 @@ class State:
         self.sessions: dict[str, Session] = {}
         self.conns: dict[int, Conn] = {}
         self.totals = Totals()
-        self.now_ms = now_ms
+        self.now_ms = self.took_over_ms = now_ms
+        self._taken_at_ms: dict[UnitId, int] = {}
+        self._tripped_at_ms: dict[str, int] = {}
         self.seq = 0
         self.recent: deque[str] = deque(maxlen=RECENT_EVENTS)
         self._changes = Changes()
@@ -104,8 +106,21 @@ class State:
         self._write(after)
         self._changes.zones.add(after.zone)
         self._changes.agents.update(a for a in (before.agent_id, after.agent_id) if a)
+        if after.state is not before.state:
+            self._taken_at_ms[after.zone, after.slot] = self.now_ms
         if after.state is not UnitState.HELD:
             self._dirty.add(after.zone)
+
+    def taken_for_ms(self, unit: UnitRecord, now_ms: int) -> int:
+        """For how long the unit has been in its state, as far as this coordinator knows (since its take-over)."""
+        grant = self.grants.get(unit.token) if unit.state is UnitState.HELD else None
+        if grant is not None:
+            return now_ms - grant.granted_at_ms if grant.phase is GrantPhase.LIVE else 0
+        return now_ms - self._taken_at_ms.get((unit.zone, unit.slot), self.took_over_ms)
+
+    def stopped_for_ms(self, stop_id: str, now_ms: int) -> int:
+        """For how long the stop has been active, likewise."""
+        return now_ms - self._tripped_at_ms.get(stop_id, self.took_over_ms)
 
     def _next_token(self) -> int:
         self.counter = replace(self.counter, counter=self.counter.counter + 1)

@@ -26,6 +26,7 @@ class Stopping(Holding):
         """Latches a stop: its sends leave at once, its record is written before the units that it blocks."""
         stop = replace(stop, token=self.counter.token, seq=self.stops.next_seq(), active=True)
         self.stops.put(stop)
+        self._tripped_at_ms[stop.stop_id] = self.now_ms
         self._write(stop)
         self._audit("stop", stop.tripped_by, stop.reason, (stop.stop_id, *stop.zones, *stop.stop_groups), recorded_at)
         self.totals.stops += 1

@@ -80,6 +80,7 @@ class StopView:
     active: bool
     reset_by: str
     reset_reason: str
+    age_ms: int
     acknowledged_by: tuple[str, ...]
     unconfirmed: tuple[str, ...]
 
@@ -134,7 +135,7 @@ def _occupant(machine: Machine, unit: UnitRecord, now_ms: int) -> Occupant:
         cause=unit.cause if unit.state is UnitState.BLOCKED else BlockCause.NONE,
         orphaned=unit.state is UnitState.HELD and not _streaming(machine, unit),
         remaining_ms=grant.deadline_ms - now_ms if grant is not None and live else 0,
-        since_ms=now_ms - grant.granted_at_ms if grant is not None and live else 0,
+        since_ms=machine.taken_for_ms(unit, now_ms),
     )
 
 
@@ -184,7 +185,7 @@ def explain(machine: Machine, agent_id: str, now_ms: int) -> str:
     stops = {s.stop_id: s for u in units for s in machine.stops.covering(u.zone)}
     parts = [_explain_stop(machine, stops[stop_id]) for stop_id in sorted(stops)]
     for waiter in machine.queue.of_agent(agent_id):
-        blockers = [blocker_of(o, machine.grants, now_ms).detail for o in machine.queue.obstacles(waiter)]
+        blockers = [blocker_of(machine, o, now_ms).detail for o in machine.queue.obstacles(waiter)]
         why = "; ".join(blockers) or "it is next"
         parts.append(f"waits {spoken(now_ms - waiter.since_ms)} for {', '.join(waiter.zones)}: {why}")
     held = [u.zone for u in units if u.state is UnitState.HELD]
@@ -193,7 +194,7 @@ def explain(machine: Machine, agent_id: str, now_ms: int) -> str:
             " (its link is down; it may come back until the deadline)" if _link(machine, agent_id) == "GONE" else ""
         )
         parts.append(f"holds {', '.join(held)}{orphaned}")
-    parts.extend(_explain_blocked(u) for u in units if u.state is UnitState.BLOCKED)
+    parts.extend(_explain_blocked(machine, u, now_ms) for u in units if u.state is UnitState.BLOCKED)
     if parts:
         return f"{agent_id} " + "; ".join(parts)
     if agent_id not in machine.sessions:
@@ -211,20 +212,20 @@ def _explain_stop(machine: Machine, stop: StopRecord) -> str:
     return f"is stopped by {stop.stop_id} ({stop.reason}): {then}"
 
 
-def _explain_blocked(unit: UnitRecord) -> str:
-    zone = unit.zone
+def _explain_blocked(machine: Machine, unit: UnitRecord, now_ms: int) -> str:
+    zone, ago = unit.zone, f"{spoken(machine.taken_for_ms(unit, now_ms))} ago"
     match unit.cause:
         case BlockCause.PARKED:
             return f"is parked in {zone}"
         case BlockCause.DECLARED:
             return f"declared that it stands in {zone}"
         case BlockCause.OVERDUE:
-            how = "overstayed in"
+            how = f"overstayed in {zone} {ago}"
         case BlockCause.STOPPED:
-            how = "was stopped in"
+            how = f"was stopped in {zone} {ago}"
         case _:
-            how = "gave up its grant inside"
-    return f"{how} {zone} and may still be there: it asks for {zone} again, or zonelock clear {zone} --reason ..."
+            how = f"gave up its grant inside {zone} {ago}"
+    return f"{how} and may still be there: it asks for {zone} again, or zonelock clear {zone} --reason ..."
 
 
 def wait_views(machine: Machine, now_ms: int) -> list[WaitView]:
@@ -237,13 +238,13 @@ def wait_views(machine: Machine, now_ms: int) -> list[WaitView]:
             priority=w.priority,
             waiting_ms=now_ms - w.since_ms,
             position=machine.queue.position(w),
-            blockers=tuple(blocker_of(o, machine.grants, now_ms) for o in machine.queue.obstacles(w)),
+            blockers=tuple(blocker_of(machine, o, now_ms) for o in machine.queue.obstacles(w)),
         )
         for w in machine.queue.in_order()
     ]
 
 
-def stop_view(machine: Machine, stop_id: str) -> StopView | None:
+def stop_view(machine: Machine, stop_id: str, now_ms: int) -> StopView | None:
     """None for a stop that the ledger does not know, or no longer."""
     stop = machine.stops.get(stop_id)
     if stop is None:
@@ -260,6 +261,7 @@ def stop_view(machine: Machine, stop_id: str) -> StopView | None:
         active=stop.active,
         reset_by=stop.reset_by,
         reset_reason=stop.reset_reason,
+        age_ms=machine.stopped_for_ms(stop_id, now_ms) if stop.active else 0,
         acknowledged_by=acked if stop.active else (),
         unconfirmed=tuple(machine.unconfirmed(stop)) if stop.active else (),
     )
