@@ -69,7 +69,8 @@ class ArmAgent(FloorAgent):
             self.note_losses()
             if self.link.active_stops:
                 await self.take_ground()
-            await self.ask([zone])
+            else:
+                await self.ask([zone])
         self.body.cells = self.world.floor.zones[zone].cells
         self.body.extended = True
         self.activity = f"works in {zone}"
@@ -88,7 +89,7 @@ class ArmAgent(FloorAgent):
             began = self.world.now_s()
             await self.responsive()
             self.note_losses()
-            if not self.holdings.covers([zone]):
+            if not self.stalled and not self.holdings.covers([zone]):
                 await self.take_ground()
             elif not self.stalled and self.holdings.allows([zone]):
                 self.keep_time()

@@ -3,7 +3,7 @@
     KIND:AGENT[@ZONE][+DELAY][~LATENESS][/DURATION]
 
     stall:AGV_03@Z_32+10s     from second 10 on, the next time AGV_03 is in Z_32 its drive fails
-    vanish:AGV_05+20s         at second 20 its computer dies: no goodbye, the body stays
+    vanish:AGV_05+20s         at second 20 its computer dies: no goodbye, the body stays until an operator clears it
     overstay:AGV_02@Z_32      its task hangs in Z_32: the link lives, nothing is released or extended
     late:AGV_01+5s~800ms/10s  for ten seconds it handles every answer 800 ms late
 

@@ -32,6 +32,7 @@ async def strike(incident: Incident, agent: FloorAgent, world: World, struck: Ca
         case IncidentKind.VANISH:
             agent.vanish()
             await world.links.abort(agent.link)
+            await _towed(incident, agent, world)
             return
         case IncidentKind.STALL:
             agent.stalled = True
@@ -47,6 +48,16 @@ async def strike(incident: Incident, agent: FloorAgent, world: World, struck: Ca
         await _reset(agent)
     agent.recover()
     world.tell("incident", f"{incident}: ends")
+
+
+async def _towed(incident: Incident, agent: FloorAgent, world: World) -> None:
+    """The body stays until an operator clears what it occupies: who clears has had it towed away."""
+    await world.links.cleared(agent.agent_id)
+    world.bodies.pop(agent.agent_id, None)
+    world.traffic.occupies(agent.agent_id, ())
+    world.traffic.follows(agent.agent_id, ())
+    world.traffic.keep_lane(agent.agent_id, ())
+    world.tell("incident", f"{incident}: ends, {agent.agent_id} was towed away")
 
 
 async def _reset(agent: FloorAgent) -> None:

@@ -11,7 +11,8 @@ import logging
 from types import TracebackType
 from typing import Self
 
-from zonelock.v1.floor_pb2 import SLOT_STATE_FREE, ZoneView
+from zonelock.v1.floor_pb2 import SLOT_STATE_FREE
+from zonelock.v1.zone_service_pb2 import WatchFloorResponse
 from zonelock_client import Agent, Fleet, Operator, RequestError, connect, connect_fleet
 
 from zonelock_sim.traffic import Traffic
@@ -19,7 +20,7 @@ from zonelock_sim.world import Introduction, Link
 
 logger = logging.getLogger("zonelock.sim")
 
-WATCH_INTERVAL_MS = 500
+WATCH_INTERVAL_MS = 250
 WATCH_AGAIN_S = 1.0
 STOP_WITHIN_S = 10.0
 
@@ -33,6 +34,8 @@ class Uplink:
         self._gateway = gateway
         self._fleet: Fleet | None = None
         self._agents: dict[int, Agent] = {}
+        self._occupants: dict[str, tuple[str, ...]] = {}
+        self._pictured = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
         if self._gateway:
@@ -79,26 +82,36 @@ class Uplink:
         if agent is not None:
             await agent.close(keep_grants=True, flush_s=0)
 
+    async def cleared(self, agent_id: str) -> None:
+        """Returns when the coordinator's picture has shown the agent somewhere, and then nowhere."""
+        async with self._pictured:
+            await self._pictured.wait_for(lambda: self._is_shown(agent_id))
+            await self._pictured.wait_for(lambda: not self._is_shown(agent_id))
+
+    def _is_shown(self, agent_id: str) -> bool:
+        return any(agent_id in occupants for occupants in self._occupants.values())
+
     async def watch(self, traffic: Traffic, own: frozenset[str]) -> None:
         """Tells `traffic` what others than `own` occupy, for ever."""
         while True:
-            taken: dict[str, int] = {}
             try:
                 async with Operator(self._target, operator="zonelock-sim") as operator:
                     async for picture in operator.watch(min_interval_ms=WATCH_INTERVAL_MS):
-                        if picture.snapshot:
-                            taken.clear()
-                        for zone in picture.zones:
-                            _note(taken, zone, own)
-                        traffic.foreign(dict(taken))
+                        await self._take(picture)
+                        traffic.foreign(self._foreign(own))
             except RequestError as error:
                 logger.info("the floor picture broke off: %s", error)
             await asyncio.sleep(WATCH_AGAIN_S)
 
+    async def _take(self, picture: WatchFloorResponse) -> None:
+        async with self._pictured:
+            if picture.snapshot:
+                self._occupants.clear()
+            for zone in picture.zones:
+                self._occupants[zone.name] = tuple(u.agent_id for u in zone.occupants if u.state != SLOT_STATE_FREE)
+            self._pictured.notify_all()
 
-def _note(taken: dict[str, int], zone: ZoneView, own: frozenset[str]) -> None:
-    count = sum(1 for unit in zone.occupants if unit.state != SLOT_STATE_FREE and unit.agent_id not in own)
-    if count:
-        taken[zone.name] = count
-    else:
-        taken.pop(zone.name, None)
+    def _foreign(self, own: frozenset[str]) -> dict[str, int]:
+        """Units taken by others, or by nobody knows whom, by zone."""
+        taken = {zone: sum(who not in own for who in agents) for zone, agents in self._occupants.items()}
+        return {zone: count for zone, count in taken.items() if count}

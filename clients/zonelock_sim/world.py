@@ -70,6 +70,9 @@ class Links(Protocol):
     async def abort(self, link: Link) -> None:
         """The link is gone at once, without a goodbye, as when a computer dies."""
 
+    async def cleared(self, agent_id: str) -> None:
+        """Returns when an operator has cleared everything that a vanished agent left occupied."""
+
 
 @dataclass(slots=True)
 class Tally:

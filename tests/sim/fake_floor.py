@@ -229,3 +229,6 @@ class FakeLinks:
 
     async def abort(self, link: Any) -> None:
         self.aborted.append(link.agent_id)
+
+    async def cleared(self, agent_id: str) -> None:
+        await asyncio.Event().wait()
