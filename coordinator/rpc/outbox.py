@@ -17,13 +17,13 @@ from coordinator.rpc.limits import RpcLimits
 class Outbox:
     """Filled synchronously by the runtime's deliveries, drained by the stream's one writer."""
 
-    def __init__(self, limits: RpcLimits) -> None:
+    def __init__(self, limits: RpcLimits, epoch: int = 0) -> None:
         self._limits = limits
         self._stops: deque[tuple[zpb.Answer, int]] = deque()
         self._answers: deque[tuple[zpb.Answer, int]] = deque()
         self._bytes = 0
         self._ack_frame = 0
-        self._epoch = 0
+        self._epoch = epoch
         self._acknowledged = False
         self._closed = False
         self._wake = asyncio.Event()

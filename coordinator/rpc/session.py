@@ -42,7 +42,7 @@ class SessionStream:
         self._runtime, self._floor, self._greeting = runtime, floor, greeting
         self._limits, self._tally = limits, tally
         self._context: Context = context
-        self._outbox = Outbox(limits)
+        self._outbox = Outbox(limits, runtime.epoch)
         self._conn = 0
         self._frame = 0
         self._greeted = False

@@ -99,6 +99,7 @@ async def test_acknowledgements_carry_the_leader_s_epoch_and_never_fall() -> Non
         assert frame.epoch == site.runtime.epoch > 0
         acks = [f.ack_frame for f in client.frames]
         assert acks == sorted(acks)
+        assert {f.epoch for f in client.frames} == {site.runtime.epoch}
         assert [f.frame for f in client.frames] == list(range(1, len(client.frames) + 1))
 
 

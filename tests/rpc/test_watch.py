@@ -194,3 +194,27 @@ async def test_a_watch_ends_with_a_retry_when_the_coordinator_stops() -> None:
         stopping = asyncio.create_task(site.server.stop(1.0))
         assert (await refused(read_to_the_end(watch))).reason == "NOT_LEADER"
         await stopping
+
+
+async def test_a_watcher_that_never_reads_is_ended_and_its_place_given_back() -> None:
+    async with running(RpcLimits(write_stall_ms=100)) as site:
+
+        class Stalled:
+            """A call whose transport takes nothing more."""
+
+            async def send_initial_metadata(self, metadata: object) -> None:
+                pass
+
+            async def write(self, message: object) -> None:
+                await asyncio.Event().wait()
+
+            async def abort(self, code: grpc.StatusCode, message: str, trailer: object) -> None:
+                ended.append(code)
+                raise grpc.aio.AbortError
+
+        ended: list[grpc.StatusCode] = []
+        with pytest.raises(grpc.aio.AbortError):
+            await site.server._zones.WatchFloor(zpb.WatchFloorRequest(), Stalled())
+        assert ended == [grpc.StatusCode.RESOURCE_EXHAUSTED]
+        assert site.server.tally.refusals == {"SLOW_READER": 1}
+        assert site.server.feed.watchers == 0
