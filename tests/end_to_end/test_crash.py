@@ -1,8 +1,8 @@
 """A coordinator that is killed in the middle of holds, on both stores: nothing is forgotten, nothing is given twice.
 
-Real processes and real signals. Agents work through the SDK in the test's process while the coordinator, a child, gets SIGKILL
-twenty times and is started again on the same address and ledger. The test's own books are the ground truth: who is inside which
-zone between the grant that let it in and the release that said it left.
+Real processes and real signals. Agents work through the SDK in the test's process while the coordinator, a child, gets
+SIGKILL twenty times and is started again on the same address and ledger. The test's own books are the ground truth: who
+is inside which zone between the grant that let it in and the release that said it left.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from zonelock_client import Agent, Grant, Operator, connect
+from zonelock_sim.processes import ServeProcess
 
 from coordinator.store.local_etcd import LocalEtcd
-from zonelock_client import Agent, Grant, GrantLost, Operator, connect
-from zonelock_sim.processes import ServeProcess
 
 ROUNDS = 20
 ZONES = ("A", "B", "C", "D")
@@ -72,7 +72,7 @@ async def work(agent: Agent, truth: Truth, rng: random.Random) -> None:
         truth.enter(agent.agent_id, zones, grant.token)
         await asyncio.sleep(rng.uniform(0.0, 0.12))
         if not grant.may_move():
-            raise GrantLost(grant.lost_reason or "lost")
+            raise AssertionError(f"{agent.agent_id} lost {zones}: {grant.lost_reason}")
         truth.leave(agent.agent_id, zones)
         await grant.cleared()
         truth.pairs += 1
