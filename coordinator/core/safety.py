@@ -107,12 +107,14 @@ class Safety(Presence):
 
     def unconfirmed(self, stop: StopRecord) -> list[str]:
         """Agents that may be in the stop's scope and have not confirmed that they stand still."""
-        missing = set()
-        for zone in self.stops.zones_in(stop):
-            for unit in self.units.of(zone):
-                if unit.state in (UnitState.HELD, UnitState.BLOCKED) and not self._stands_confirmed(unit, stop):
-                    missing.add(unit.agent_id)
-        return sorted(missing)
+        return [
+            agent_id
+            for agent_id in self.units.agents()
+            if any(
+                self.stops.covers(stop, unit.zone) and not self._stands_confirmed(unit, stop)
+                for unit in self.units.of_agent(agent_id)
+            )
+        ]
 
     def _stands_confirmed(self, unit: UnitRecord, stop: StopRecord) -> bool:
         if unit.state is UnitState.BLOCKED and unit.cause in SELF_CONFIRMED:
