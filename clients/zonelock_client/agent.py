@@ -13,12 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from zonelock.v1 import floor_pb2
-from zonelock.v1 import zone_service_pb2 as pb
 
 from zonelock_client import arguments
 from zonelock_client.clock import boottime_ns
 from zonelock_client.dead_man import DeadMan, Halt
-from zonelock_client.errors import ArgumentError, GoodbyeRejected, GrantLost, GrantRejected, LinkLost, RequestError
+from zonelock_client.errors import GoodbyeRejected, GrantLost, GrantRejected, LinkLost, RequestError
 from zonelock_client.grant import Grant, halt_for
 from zonelock_client.hold import Hold
 from zonelock_client.link import Link
@@ -248,26 +247,15 @@ class Agent:
         progress_permille: int = 0,
         activity: str = "",
     ) -> None:
-        """Tells where the machine is and how far it got. Returns at once; only the newest report leaves, in the
-        next frame.
+        """Tells where the machine is and how far it got. Returns at once; only the newest report leaves, in a frame.
 
-        `inside`: every zone that the contour with its load touches; None means not said. A release is refused
-        (StillInside) while the latest report has its zone here. `progress_permille` of the present task: extensions
-        rest on its rise.
+        `inside`: every zone that the contour with its load touches; None means not said, and with a position the
+        coordinator takes the zone of that position. A release is refused (StillInside) while the latest report has its
+        zone here. `progress_permille` of the present task: extensions rest on its rise. `activity`: a few words for
+        people. Raises ArgumentError, LinkLost.
         """
-        if (x_mm is None) != (y_mm is None):
-            raise ArgumentError(f"x_mm={x_mm!r}, y_mm={y_mm!r}: give both or none")
         self._check_open()
-        telemetry = pb.Telemetry(
-            has_position=x_mm is not None,
-            x_mm=x_mm or 0,
-            y_mm=y_mm or 0,
-            heading_mdeg=heading_mdeg,
-            inside_zones=arguments.zone_names("inside", inside or (), most=arguments.MAX_INSIDE),
-            inside_known=inside is not None,
-            progress_permille=arguments.whole("progress_permille", progress_permille, 0, 1_000),
-            activity=activity[: arguments.MAX_NAME_CHARS],
-        )
+        telemetry = arguments.telemetry(x_mm, y_mm, heading_mdeg, inside, progress_permille, activity)
         self.core.report(telemetry, boottime_ns())
         self._link.wake()
 

@@ -1,12 +1,15 @@
 """Arguments checked before anything is sent. Each error names the field, the value and what would be right.
 
-The bounds are the protocol's (zone_service.proto). Imports the standard library and the errors only.
+The bounds are the protocol's (zone_service.proto). Imports the protocol's messages and
+the errors only.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+
+from zonelock.v1 import zone_service_pb2 as pb
 
 from zonelock_client.errors import ArgumentError
 
@@ -16,6 +19,9 @@ MAX_PRIORITY = 9
 MAX_NAME_CHARS = 128
 MAX_ID_CHARS = 64
 MAX_STOP_MS = 60_000
+MAX_TEXT_CHARS = 200
+MAX_COORDINATE_MM = 1_000_000_000
+MAX_HEADING_MDEG = 360_000
 MAX_DURATION_MS = 86_400_000
 SECRET_BYTES = range(16, 65)
 
@@ -86,3 +92,27 @@ def targets(value: str) -> tuple[str, ...]:
     if not parts or not all(part and " " not in part for part in parts):
         raise ArgumentError(f"target={value!r} must be host:port, or several separated by commas: host:7600,host2:7600")
     return parts
+
+
+def telemetry(
+    x_mm: int | None,
+    y_mm: int | None,
+    heading_mdeg: int,
+    inside: Iterable[str] | None,
+    progress_permille: int,
+    activity: str,
+) -> pb.Telemetry:
+    """A report within the protocol's bounds. Activity is for people: cut and made printable rather than refused."""
+    if (x_mm is None) != (y_mm is None):
+        raise ArgumentError(f"x_mm={x_mm!r}, y_mm={y_mm!r}: give both or none")
+    words = "".join(c if c.isprintable() else " " for c in activity[:MAX_TEXT_CHARS])
+    return pb.Telemetry(
+        has_position=x_mm is not None,
+        x_mm=whole("x_mm", x_mm or 0, -MAX_COORDINATE_MM, MAX_COORDINATE_MM),
+        y_mm=whole("y_mm", y_mm or 0, -MAX_COORDINATE_MM, MAX_COORDINATE_MM),
+        heading_mdeg=whole("heading_mdeg", heading_mdeg, -MAX_HEADING_MDEG, MAX_HEADING_MDEG),
+        inside_zones=zone_names("inside", inside or (), most=MAX_INSIDE),
+        inside_known=inside is not None,
+        progress_permille=whole("progress_permille", progress_permille, 0, 1_000),
+        activity=words,
+    )

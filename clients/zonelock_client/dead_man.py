@@ -44,7 +44,7 @@ class Alarm(Protocol):
     """Something with a time. Called from the dead-man's thread."""
 
     def due_ns(self) -> int | None:
-        """When it is due on CLOCK_BOOTTIME; None when it no longer is."""
+        """When it is due on CLOCK_BOOTTIME; None when it no longer is. Asked again after it tripped."""
 
     def trip(self) -> None:
         """It is due: mark it. Must not block; every due alarm trips before any halts."""
@@ -114,6 +114,7 @@ class DeadMan:
                 alarm.trip()
             for alarm in due:
                 _guard(alarm.halt)
+                self.watch(alarm)
             for function, future in calls:
                 _settle(function, future)
 

@@ -39,8 +39,12 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
+    # A dead path is found out by pings, though the only coordinator may stay silent for a good reason. Measured with
+    # grpcio 1.85: without a ping time-out of its own a ping that nobody answers ends nothing within 25 s.
+    ("grpc.keepalive_time_ms", 1_500),
+    ("grpc.keepalive_timeout_ms", 2_000),
+    ("grpc.http2.ping_timeout_ms", 2_000),
+    ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
 
@@ -69,7 +73,7 @@ class Link:
     """Keeps a stream to one of the coordinators while it runs."""
 
     def __init__(self, targets: tuple[str, ...], credentials: grpc.ChannelCredentials | None = None) -> None:
-        self.core = SessionCore(boottime_ns())
+        self.core = SessionCore(boottime_ns(), alternatives=len(targets) > 1)
         self.targets = targets
         self.credentials = credentials
         self.last_error: RequestError | None = None

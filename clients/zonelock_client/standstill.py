@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from zonelock.v1 import floor_pb2
 
+from zonelock_client.clock import boottime_ns
 from zonelock_client.dead_man import DeadMan, Halt
 from zonelock_client.session_core.values import LostReason
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from zonelock_client.hold import Hold
 
 logger = logging.getLogger("zonelock.client")
+
+LOOK_AGAIN_NS = 100_000_000
+"""How soon a lost link is looked at again."""
 
 _T = TypeVar("_T")
 StopCallback = Callable[[floor_pb2.Stop], Awaitable[None] | None]
@@ -79,11 +83,15 @@ class Standstill:
 
 
 class LinkAlarm:
-    """The dead-man's view of an agent's link: LOST with grants held is a reason to halt. Once per outage."""
+    """The dead-man's view of an agent's link: LOST with grants held is a reason to halt. Once per outage.
+
+    It arms itself again: an outage that a blocked event loop slept through is never announced as one.
+    """
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
         self._armed = False
+        self._halted_for_ns = 0
 
     def arm(self) -> None:
         self._armed = True
@@ -92,10 +100,13 @@ class LinkAlarm:
         self._armed = False
 
     def due_ns(self) -> int | None:
-        return self._agent.link_lost_ns if self._armed else None
+        if not self._armed:
+            return None
+        lost_ns = self._agent.link_lost_ns
+        return lost_ns if lost_ns != self._halted_for_ns else boottime_ns() + LOOK_AGAIN_NS
 
     def trip(self) -> None:
-        self._armed = False
+        self._halted_for_ns = self._agent.link_lost_ns
 
     def halt(self) -> None:
         agent = self._agent

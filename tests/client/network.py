@@ -17,6 +17,7 @@ class Relay:
         self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.broken = asyncio.Event()
         self._open = asyncio.Event()
         self._open.set()
 
@@ -41,7 +42,7 @@ class Relay:
             self._port = self._server.sockets[0].getsockname()[1]
 
     def silence(self) -> None:
-        """Connections stay up and nothing passes."""
+        """Connections stay up and whatever is sent disappears."""
         self._open.clear()
 
     def cut(self) -> None:
@@ -77,14 +78,15 @@ class Relay:
                 task.cancel()
             self._tasks -= tasks
             self._writers -= pair
+            self.broken.set()
             for end in pair:
                 end.transport.abort()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(65_536):
-                await self._open.wait()
-                writer.write(data)
-                await writer.drain()
+                if self._open.is_set():
+                    writer.write(data)
+                    await writer.drain()
         except OSError:
             return

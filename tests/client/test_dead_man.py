@@ -110,6 +110,23 @@ def test_ended_alarms_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(watch._latest) <= 101
 
 
+def test_an_alarm_that_names_a_new_time_when_it_rings_is_watched_on() -> None:
+    watch = DeadMan()
+
+    class Twice(Bell):
+        def trip(self) -> None:
+            self.at_ns = boottime_ns() + 30_000_000 if self.times == 0 else None
+
+        def halt(self) -> None:
+            self.times += 1
+            if self.times == 2:
+                self.rang.set()
+
+    bell = Twice(0)
+    watch.watch(bell)
+    assert bell.rang.wait(10)
+
+
 def test_there_is_one_thread_per_process() -> None:
     assert process_dead_man() is process_dead_man()
 

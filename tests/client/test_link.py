@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -147,6 +148,49 @@ async def test_a_lost_link_halts_from_the_thread_and_motion_is_allowed_again_whe
             await story.until(LinkState.CONNECTED)
             assert grant.may_move()
             await grant.cleared()
+
+
+async def test_an_outage_that_a_blocked_event_loop_slept_through_halts_and_the_next_one_halts_again(
+    server: TestServer,
+) -> None:
+    halts: list[str] = []
+    told: asyncio.Queue[str] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def on_halt(halt: Halt) -> None:
+        halts.append(halt.reason)
+        loop.call_soon_threadsafe(told.put_nowait, halt.reason)
+
+    async with Relay(server.target) as relay, connect(relay.target, agent_id="A", on_halt=on_halt) as agent:
+        grant = await agent.acquire("Z_31", expected_ms=50_000)
+        time.sleep(2.0)  # noqa: ASYNC251 - longer than lost_ms: nobody could have stopped the machine
+        assert halts == ["link"]
+        assert not grant.may_move()
+        assert await told.get() == "link"
+        while not grant.may_move():  # noqa: ASYNC110 - whether the link's state was seen to change is left open
+            await asyncio.sleep(0.01)
+        await relay.close()
+        assert await told.get() == "link"
+        story = LinkStory(agent)
+        await relay.restore()
+        await story.until(LinkState.CONNECTED)
+        await grant.cleared()
+
+
+async def test_a_dead_path_to_the_only_coordinator_is_found_out_by_pings() -> None:
+    async with (
+        TestServer(lost_ms=600_000) as server,
+        Relay(server.target) as relay,
+        connect(relay.target, agent_id="A") as agent,
+    ):
+        story = LinkStory(agent)
+        grant = await agent.acquire("Z_31", expected_ms=50_000)
+        relay.silence()
+        await story.until(LinkState.SUSPENDED)
+        await relay.broken.wait()  # long before lost_ms
+        await relay.restore()
+        await story.until(LinkState.CONNECTED)
+        await grant.cleared()
 
 
 async def test_an_agent_carries_on_over_a_restarted_coordinator(tmp_path: Path) -> None:

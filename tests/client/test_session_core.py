@@ -447,6 +447,29 @@ def test_an_acknowledgement_of_a_frame_that_was_never_sent_counts_for_nothing() 
     assert states(wire)[-1] is LinkState.SUSPENDED
 
 
+def test_the_only_coordinator_is_kept_until_the_link_is_lost_because_stops_still_come_from_it() -> None:
+    wire = Wire(alternatives=False)
+    for _ in range(9):
+        wire.pass_ms(500)
+        assert not wire.core.restart_because
+    assert wire.agent.link(wire.now_ns) is LinkState.SUSPENDED
+    wire.say(stop("s1"))
+    assert list(wire.agent.latched) == ["s1"]
+    wire.pass_ms(501)
+    assert "5000 ms" in wire.core.restart_because
+
+
+def test_a_store_that_fails_under_a_welcomed_agent_does_not_end_its_stream() -> None:
+    wire = Wire()
+    wire.hold(7, "Z_1")
+    wire.agent.release(wire.agent.grants[7])
+    wire.flush()
+    wire.say(failed(UNAVAILABLE, "NOT_LEADER", retry_ms=500))
+    assert not wire.core.restart_because
+    wire.pass_ms(500)
+    assert "release" in wire.kinds()
+
+
 def test_a_silent_stream_is_to_be_replaced() -> None:
     wire = Wire()
     for _ in range(3):

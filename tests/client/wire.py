@@ -26,9 +26,9 @@ def spec(agent_id: str = "A", *, stop_ms: int = 200, auto_extend: bool = False, 
 class Wire:
     """Keeps the time, collects frames and notices, answers as told."""
 
-    def __init__(self, *specs: AgentSpec, welcome: bool = True) -> None:
+    def __init__(self, *specs: AgentSpec, welcome: bool = True, alternatives: bool = True) -> None:
         self.now_ns = START_NS
-        self.core = SessionCore(self.now_ns)
+        self.core = SessionCore(self.now_ns, alternatives=alternatives)
         self.agents = [self.core.add_agent(s, self.now_ns) for s in specs or (spec(),)]
         self.frames: list[pb.SessionRequest] = []
         self.notices: list[Notice] = []

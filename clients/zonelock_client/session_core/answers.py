@@ -359,7 +359,7 @@ def _failed(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     failure = Failure(
         failed.code, failed.reason, failed.message, tuple(sorted(failed.metadata.items())), failed.retry_ms
     )
-    if failure.code == UNAVAILABLE and (failure.reason == "NOT_LEADER" or not agent.welcomed):
+    if failure.code == UNAVAILABLE and not agent.welcomed:
         agent.stream.restart_because = f"{failure.reason}: {failure.message}"
         return
     if not agent.welcomed or failure.reason == "UNKNOWN_AGENT":

@@ -1,7 +1,9 @@
 """One stream's half of the session: frames out, answers in, and the link's freshness.
 
-Rule: a frame is numbered and its send time noted by `next_frame`, before anyone writes it. A stream that is silent for
-`suspend_ms` is to be replaced (`restart_because`); what its agents asked and owe survives it. Imports no I/O.
+Rules: a frame is numbered and its send time noted by `next_frame`, before anyone writes it. A stream on which nothing
+is acknowledged is to be replaced (`restart_because`); what its agents asked and owe survives it. Where there is
+another coordinator that is so after `suspend_ms`; the only one is kept until the link is LOST, because a coordinator
+whose store fails acknowledges nothing and still lets stops out. Imports no I/O.
 """
 
 from __future__ import annotations
@@ -21,9 +23,13 @@ from zonelock_client.session_core.values import (
 
 
 class SessionCore:
-    """The agents of one stream. All methods take the time; none blocks; `take_notices` says what happened."""
+    """The agents of one stream. All methods take the time; none blocks; `take_notices` says what happened.
 
-    def __init__(self, now_ns: int) -> None:
+    `alternatives`: there are other coordinators to try.
+    """
+
+    def __init__(self, now_ns: int, *, alternatives: bool = True) -> None:
+        self._alternatives = alternatives
         self._facts = StreamFacts(contact_ns=now_ns)
         self._agents: dict[str, AgentCore] = {}
         self._opened_ns = now_ns
@@ -135,9 +141,8 @@ class SessionCore:
         self._advanced_ns = now_ns
         for agent in self._agents.values():
             agent.advance(now_ns)
-        silent_since_ns = max(facts.contact_ns, self._opened_ns)
-        if facts.up and now_ns - silent_since_ns >= suspend_ns and now_ns >= self._patient_until_ns:
-            facts.restart_because = facts.restart_because or f"nothing acknowledged for {facts.suspend_ms} ms"
+        if facts.up and now_ns >= self._restart_at_ns():
+            facts.restart_because = facts.restart_because or f"nothing acknowledged for {self._patience_ms} ms"
 
     def next_wakeup_ns(self) -> int | None:
         """The next time at which `advance` or `next_frame` may have something to do."""
@@ -146,8 +151,7 @@ class SessionCore:
         if facts.up:
             times.append(self._sent_ns + facts.heartbeat_ms * NS_PER_MS)
             if not facts.restart_because:
-                silent_since_ns = max(facts.contact_ns, self._opened_ns)
-                times.append(max(silent_since_ns + facts.suspend_ms * NS_PER_MS, self._patient_until_ns))
+                times.append(self._restart_at_ns())
         return min(times, default=None)
 
     def take_notices(self) -> list[Notice]:
@@ -157,6 +161,14 @@ class SessionCore:
         return notices
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    @property
+    def _patience_ms(self) -> int:
+        return self._facts.suspend_ms if self._alternatives else self._facts.lost_ms
+
+    def _restart_at_ns(self) -> int:
+        silent_since_ns = max(self._facts.contact_ns, self._opened_ns)
+        return max(silent_since_ns + self._patience_ms * NS_PER_MS, self._patient_until_ns)
 
     def _take_timing(self, welcome: pb.Welcome) -> None:
         facts = self._facts
