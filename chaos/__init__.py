@@ -1,1 +1,1 @@
-"""Breaking zonelock on purpose: a seeded simulator, planted bugs, and checkers over recorded histories."""
+"""Trying to break zonelock: a seeded simulator, checkers of recorded histories, and planted bugs that prove them."""

@@ -222,7 +222,15 @@ SCHEMA: Final[Mapping[str, KindSpec]] = {
     "floor": KindSpec(
         "capacities, stop groups and the times that both sides reckon with",
         {"zones": ZONES},
-        {"site": TEXT, "rho_ppm": INT, "reattach_ms": INT, "suspend_ms": INT, "lost_ms": INT, "lease_ms": INT},
+        {
+            "site": TEXT,
+            "rho_ppm": INT,
+            "reattach_ms": INT,
+            "suspend_ms": INT,
+            "lost_ms": INT,
+            "lease_ms": INT,
+            "stop_file": FLAG,
+        },
     ),
     "event": KindSpec(
         "a coordinator's core handled an event",
@@ -261,7 +269,7 @@ SCHEMA: Final[Mapping[str, KindSpec]] = {
     "emit": KindSpec(
         "an answer leaves a coordinator, bound for an agent; with `stop` ahead of everything queued",
         {"coord": TEXT, "agent": TEXT, "answer": words(*ANSWERS)},
-        {"run": INT, "stop": FLAG, **_ANSWER_FIELDS},
+        {"run": INT, "seq": INT, "stop": FLAG, **_ANSWER_FIELDS},
     ),
     "deliver": KindSpec(
         "an answer reaches an agent",

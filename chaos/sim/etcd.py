@@ -1,0 +1,138 @@
+"""A simulated etcd: revisions, compares, leases, one truth. Linearizable by construction; its faults are in its clients.
+
+Speaks the same protobuf messages as the real one, so that `EtcdStore` (its compares, its fence, its lease rules) runs
+unchanged on top of it. Knows nothing of what the keys mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coordinator.store.etcdpb import kv_pb2, rpc_pb2
+
+from chaos.sim.loop import NS_PER_S, VirtualLoop
+
+MAX_TXN_OPERATIONS = 128
+
+
+@dataclass(slots=True)
+class Stored:
+    value: bytes
+    mod_revision: int
+    lease: int
+
+
+class SimEtcd:
+    """One cluster. `on_change(key, value or None, revision)` sees every applied write, in order."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.loop = loop
+        self.revision = 1
+        self.kvs: dict[bytes, Stored] = {}
+        self.on_change: list[Callable[[bytes, bytes | None, int], None]] = []
+        self.applied = 0
+        self._leases: dict[int, tuple[int, int]] = {}
+        self._next_lease = 1
+        self._deletions: list[Callable[[bytes], None]] = []
+
+    # -- transactions --------------------------------------------------------------------------------------------
+
+    def txn(self, request: rpc_pb2.TxnRequest) -> rpc_pb2.TxnResponse:
+        """Applies a transaction now."""
+        if max(len(request.compare), len(request.success)) > MAX_TXN_OPERATIONS:
+            raise ValueError("too many operations in one transaction")
+        succeeded = all(self._holds(c) for c in request.compare)
+        operations = request.success if succeeded else request.failure
+        response = rpc_pb2.TxnResponse(succeeded=succeeded)
+        writes = [o for o in operations if o.WhichOneof("request") != "request_range"]
+        if writes:
+            self.revision += 1
+        for operation in operations:
+            kind = operation.WhichOneof("request")
+            if kind == "request_put":
+                put = operation.request_put
+                self._put(put.key, put.value, put.lease)
+                response.responses.add().response_put.SetInParent()
+            elif kind == "request_delete_range":
+                self._delete(operation.request_delete_range.key)
+                response.responses.add().response_delete_range.SetInParent()
+            else:
+                self._range(operation.request_range, response.responses.add().response_range)
+        response.header.revision = self.revision
+        self.applied += succeeded
+        return response
+
+    def _holds(self, compare: rpc_pb2.Compare) -> bool:
+        stored = self.kvs.get(compare.key)
+        return (stored.mod_revision if stored is not None else 0) == compare.mod_revision
+
+    def _put(self, key: bytes, value: bytes, lease: int) -> None:
+        self.kvs[key] = Stored(value, self.revision, lease)
+        for notice in self.on_change:
+            notice(key, value, self.revision)
+
+    def _delete(self, key: bytes) -> None:
+        if self.kvs.pop(key, None) is None:
+            return
+        for notice in self.on_change:
+            notice(key, None, self.revision)
+        for watcher in list(self._deletions):
+            watcher(key)
+
+    def _range(self, request: rpc_pb2.RangeRequest, response: rpc_pb2.RangeResponse) -> None:
+        if request.range_end:
+            keys = sorted(k for k in self.kvs if request.key <= k < request.range_end)
+        else:
+            keys = [request.key] if request.key in self.kvs else []
+        if request.limit and len(keys) > request.limit:
+            raise ValueError("the simulated etcd reads a ledger in one page")
+        response.kvs.extend(self.read(key) for key in keys)  # type: ignore[misc]
+
+    def read(self, key: bytes) -> kv_pb2.KeyValue | None:
+        stored = self.kvs.get(key)
+        if stored is None:
+            return None
+        return kv_pb2.KeyValue(key=key, value=stored.value, mod_revision=stored.mod_revision, lease=stored.lease)
+
+    # -- leases --------------------------------------------------------------------------------------------------
+
+    def grant_lease(self, ttl_s: int) -> int:
+        lease = self._next_lease
+        self._next_lease += 1
+        self._arm(lease, ttl_s)
+        return lease
+
+    def keep_alive(self, lease: int) -> int:
+        """Renews; the seconds it now has, 0 when it is gone."""
+        known = self._leases.get(lease)
+        if known is None:
+            return 0
+        self._arm(lease, known[1])
+        return known[1]
+
+    def revoke(self, lease: int) -> None:
+        if self._leases.pop(lease, None) is None:
+            return
+        gone = sorted(k for k, s in self.kvs.items() if s.lease == lease)
+        if gone:
+            self.revision += 1
+        for key in gone:
+            self._delete(key)
+
+    def _arm(self, lease: int, ttl_s: int) -> None:
+        expires_ns = self.loop.true_ns + ttl_s * NS_PER_S
+        self._leases[lease] = (expires_ns, ttl_s)
+        self.loop.call_at_true(expires_ns, self._expire, lease, expires_ns)
+
+    def _expire(self, lease: int, expires_ns: int) -> None:
+        if self._leases.get(lease, (0, 0))[0] == expires_ns:
+            self.revoke(lease)
+
+    # -- watches -------------------------------------------------------------------------------------------------
+
+    def watch_deletions(self, watcher: Callable[[bytes], None]) -> None:
+        self._deletions.append(watcher)
+
+    def unwatch(self, watcher: Callable[[bytes], None]) -> None:
+        self._deletions.remove(watcher)
