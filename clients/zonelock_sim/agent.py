@@ -34,6 +34,7 @@ HOLD_MS = 12_000
 
 HOLD_LIMIT_MARGIN_MS = 2_000
 EXTEND_BELOW_PERMILLE = 500
+DEADLINE = "deadline"
 REFUSED_PAUSE_S = 0.3
 STOPPED_PAUSE_S = 1.0
 RETURN_PAUSE_S = 0.2
@@ -68,6 +69,7 @@ class FloorAgent(ABC):
         self._woken = asyncio.Event()
         self._errands: set[asyncio.Task[None]] = set()
         self._extending: set[int] = set()
+        self._overrun: list[Grant] = []
         self._granted_at: dict[int, float] = {}
         self._reported_at = -REPORT_STANDING_S
 
@@ -198,7 +200,14 @@ class FloorAgent(ABC):
         return min([HOLD_MS + self._stop_ms(), *(self.world.floor.zones[zone].hold_max_ms for zone in zones)])
 
     async def take_ground(self) -> bool:
-        """After the start or a stop: a live grant again for everything it stands in. False: not yet, try again."""
+        """At standstill: a live grant again for everything it stands in. False: not yet, try again.
+
+        Where its own deadline passed it first says that it stands: said in time, nothing else has to stop for it.
+        """
+        for grant in self._overrun:
+            with contextlib.suppress(ZonelockError):
+                await grant.standing()
+        self._overrun.clear()
         if self.link.active_stops:
             self.activity = "stopped"
             self.report()
@@ -329,6 +338,7 @@ class FloorAgent(ABC):
         lost = self.holdings.sweep()
         for grant in lost:
             self.world.tally.lost(str(grant.lost_reason))
+        self._overrun += [grant for grant in lost if grant.lost_reason == DEADLINE]
         if lost:
             self.tell_traffic()
         return bool(lost)

@@ -271,17 +271,24 @@ class Vehicle(FloorAgent):
             if zone is None or zone in self.holdings.leaving:
                 break
             if self.holdings.grant_of(zone) is None:
+                if count > 1 and self._drive_ms(count) > self.hold_ms([zone, *wanted]) - self._stop_ms():
+                    break
                 wanted[zone] = None
             if len(wanted) == MAX_ASK_ZONES or (count >= reach and self.world.floor.zones[zone].capacity == 1):
                 break
         ahead = [zone for zone in wanted if zone not in self.holdings.residue]
         return tuple(wanted) if ahead or (self.plan and self.holdings.residue) else ()
 
+    def _drive_ms(self, cells: int) -> int:
+        """About how long it takes to the end of so many cells of the plan, from where it is."""
+        drive, room_mm = self.body.drive, self.body.room_mm + cells * self.body.cell_mm
+        return round(1_000 * room_mm / drive.speed_mm_s) + drive.stopping_ms
+
     # -- waiting
 
     async def _settle(self) -> None:
         """At standstill and at the hold limit: give back what is ahead and stand without a deadline for now."""
-        if self.at_limit and self._waiting_since is not None:
+        if self.at_limit:
             await self._stop_asking()
             route = [*self.body.path, *self.plan]
             self._drop_ahead()

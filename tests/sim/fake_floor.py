@@ -88,6 +88,9 @@ class FakeGrant:
             self._timer = asyncio.get_running_loop().call_at(self._until, self.ledger.overdue, self)
         return self.remaining_ms()
 
+    async def standing(self) -> None:
+        await asyncio.sleep(LATENCY_S)
+
     async def park(self) -> None:
         await asyncio.sleep(LATENCY_S)
         self.lose("parked")
