@@ -80,14 +80,14 @@ def _age_zone(zone: Json, by_ms: int) -> Json:
 
 
 def _age_occupant(occupant: Json, by_ms: int) -> Json:
-    """Only a live grant has running times; everyone else's are zero and stay so."""
-    if occupant["state"] != "SLOT_STATE_HELD" or occupant["since_ms"] == occupant["remaining_ms"] == "0":
+    """Only a live grant has a deadline that comes nearer; one that is not committed yet has no running times at all."""
+    held = occupant["state"] == "SLOT_STATE_HELD"
+    if held and occupant["since_ms"] == occupant["remaining_ms"] == "0":
         return occupant
-    return {
-        **occupant,
-        "since_ms": _later(occupant["since_ms"], by_ms),
-        "remaining_ms": _later(occupant["remaining_ms"], -by_ms),
-    }
+    aged = {**occupant, "since_ms": _later(occupant["since_ms"], by_ms)}
+    if held:
+        aged["remaining_ms"] = _later(occupant["remaining_ms"], -by_ms)
+    return aged
 
 
 def _age_stop(stop: Json, by_ms: int) -> Json:

@@ -97,6 +97,7 @@ def test_a_late_snapshot_moves_running_times_on_and_leaves_the_rest() -> None:
     seen = set()
     for zone_before, zone_after in zip(first["zones"], later["zones"], strict=True):
         for before, after in zip(zone_before["occupants"], zone_after["occupants"], strict=True):
+            assert int(after["since_ms"]) == int(before["since_ms"]) + 2_500
             held = before["state"] == "SLOT_STATE_HELD"
             seen.add(held)
             assert int(after["remaining_ms"]) == int(before["remaining_ms"]) - (2_500 if held else 0)

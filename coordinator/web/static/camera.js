@@ -2,6 +2,7 @@
 
 const MARGIN = { left: 28, right: 66, top: 24, bottom: 62 };
 const MOST_SCALE = 160;
+const READABLE_SCALE = 15; // names show from here on
 
 export class Camera {
   constructor(plan) {
@@ -54,8 +55,8 @@ export class Camera {
 
   /** Brings a cell to the middle, close enough to read names there. */
   show(cx, cy) {
-    if (this.sees(cx, cy) && this.scale >= 26) return;
-    this.scale = Math.max(this.scale, Math.min(48, this.fitScale * 8));
+    if (this.sees(cx, cy) && this.scale >= READABLE_SCALE) return;
+    this.scale = Math.max(this.scale, 2 * READABLE_SCALE);
     this.x = cx - this.width / 2 / this.scale;
     this.y = cy - this.height / 2 / this.scale;
     this.#moved();

@@ -70,7 +70,9 @@ export class Card {
     const token = el("small", { text: `token ${o.token} (${tokenText(o.token)}), slot ${o.slot}` });
     if (slot !== "HELD") {
       const why = CAUSE_TEXT[bare(o.cause, "BLOCK_CAUSE_")];
-      return el("div", { class: "who" }, who, ` without a live grant${why ? `: ${why}` : ""}`, token);
+      const since = el("span");
+      this.running.push(() => say(since, `, for ${span(this.state.running(o.since_ms, at))}`));
+      return el("div", { class: "who" }, who, ` without a live grant${why ? `: ${why}` : ""}`, since, token);
     }
     const left = el("span");
     const bar = el("i");

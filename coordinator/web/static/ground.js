@@ -68,14 +68,16 @@ function drawZone(pen, zone, known) {
     width = 1.6;
   } else if (state !== "FREE") {
     line = colours.ofState(state);
-    c.globalAlpha = state === "UNKNOWN" ? 0.07 : 0.17;
+    // In a stopped area, who stands where is what people look for: the empty zones step back.
+    const empty = state === "STOPPED" && known.view.occupants.length === 0;
+    c.globalAlpha = state === "UNKNOWN" ? 0.07 : empty ? 0.08 : 0.32;
     fill(line);
-    c.globalAlpha = state === "UNKNOWN" ? 0.75 : 0.6;
+    c.globalAlpha = state === "UNKNOWN" ? 0.75 : empty ? 0.34 : 0.8;
     const hatch = colours.hatch(c, state, ratio);
     hatch.setTransform(new DOMMatrix().scale(px / ratio));
     fill(hatch);
     c.globalAlpha = 1;
-    width = state === "UNKNOWN" ? 1 : 2;
+    width = state === "UNKNOWN" ? 1 : empty ? 1.2 : 2.2;
   }
   if (camera.scale < 8 && (state === "FREE" || state === "HELD")) return;
   c.strokeStyle = line;

@@ -4,10 +4,10 @@ import { el } from "./text.js";
 
 const ENTRIES = [
   ["FREE", "free"],
-  ["HELD", "held (in its holder’s colour)"],
-  ["BLOCKED", "blocked: occupied without a grant"],
+  ["HELD", "held, in its holder’s colour"],
+  ["BLOCKED", "occupied without a grant"],
   ["STOPPED", "stopped"],
-  ["UNKNOWN", "unknown: never confirmed empty"],
+  ["UNKNOWN", "never confirmed empty"],
   ["WAIT", "waits for"],
 ];
 const [WIDTH, HEIGHT] = [22, 16];
@@ -43,7 +43,7 @@ function swatch(state, colours) {
   c.strokeStyle = state === "HELD" ? colours.tints[1] : colours.ofState(state);
   c.fillStyle = c.strokeStyle;
   if (state !== "FREE") {
-    c.globalAlpha = state === "HELD" ? colours.heldAlpha : 0.17;
+    c.globalAlpha = state === "HELD" ? colours.heldAlpha : 0.2;
     c.fill(box);
     c.globalAlpha = 0.7;
   }

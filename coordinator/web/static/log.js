@@ -1,12 +1,15 @@
 // What changed, newest first, and the few words that a screen reader must hear at once.
 
-import { CAUSE_TEXT, clockTime, el, plural, scopeText, tokenText } from "./text.js";
+import { CAUSE_TEXT, clockTime, el, plural, scopeText, span, tokenText } from "./text.js";
 
 const MOST_LINES = 300;
 const MOST_GRANTS_AT_ONCE = 6; // more in one update are told as a number
 
+/** A page that opens late must not date an old stop as new. */
+const earlier = (stop) => (Number(stop.age_ms) > 2000 ? ` (${span(Number(stop.age_ms))} ago)` : "");
+
 const LINES = {
-  stop: (n) => ["stop-line", "■", `Stop in ${scopeText(n.stop)}: ${n.stop.reason || n.stop.stop_id}`],
+  stop: (n) => ["stop-line", "■", `Stop in ${scopeText(n.stop)}: ${n.stop.reason || n.stop.stop_id}${earlier(n.stop)}`],
   reset: (n) => ["good", "▶", n.stop.reset_by ? `${n.stop.reset_by} reset ${n.stop.stop_id}: ${n.stop.reset_reason}` : `${n.stop.stop_id} was reset`],
   blocked: (n) => ["warn", "▨", `${n.zone} blocked by ${n.agent}${CAUSE_TEXT[n.cause] ? `: ${CAUSE_TEXT[n.cause]}` : ""}`],
   cleared: (n) => ["good", "▢", `${n.zone} is clear`],

@@ -94,10 +94,10 @@ export class Panel {
     return item;
   }
 
-  #updateStop(item, { view, since, exact }) {
+  #updateStop(item, { view, since }) {
     const { title, age, reason, scope, unsure, clear, reset } = item.parts;
     say(title, STOP_CAUSE_TEXT[bare(view.cause, "STOP_CAUSE_")] ?? "Stop");
-    say(age, (exact ? "" : "> ") + span(this.state.running(0, since)));
+    say(age, span(this.state.running(0, since)));
     say(reason, view.reason || `by ${view.tripped_by}`);
     const acked = view.acknowledged_by.length ? ` · standing: ${some(view.acknowledged_by)}` : "";
     say(scope, `Stops ${scopeText(view)} (${plural(this.state.plan.covered(view).length, "zone")})${acked}`);
@@ -182,8 +182,8 @@ function drawSpark(canvas, rates, colour) {
   c.setTransform(ratio, 0, 0, ratio, 0, 0);
   c.clearRect(0, 0, w, h);
   if (rates.length < 2) return;
-  const most = Math.max(1, ...rates.map((r) => r.perSecond));
-  const points = rates.map((r, i) => [w - 2 - ((rates.length - 1 - i) * (w - 4)) / 59, h - 3 - (r.perSecond / most) * (h - 8)]);
+  const most = Math.max(1, ...rates);
+  const points = rates.map((r, i) => [w - 2 - ((rates.length - 1 - i) * (w - 4)) / 59, h - 3 - (r / most) * (h - 8)]);
   c.beginPath();
   points.forEach((p) => c.lineTo(...p));
   c.strokeStyle = colour;

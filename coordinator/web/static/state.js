@@ -8,19 +8,20 @@ const RATE_POINTS = 60;
 
 export class FloorState {
   #grantsSeen = [];
+  #ratedAt = -Infinity;
 
   constructor(plan, clock) {
     this.plan = plan;
     this.clock = clock;
     this.zones = new Map(); // name → {state, view, at}
     this.agents = new Map(); // id → {view, link, track, tint}
-    this.stops = new Map(); // id → {view, since, exact}, active ones only
+    this.stops = new Map(); // id → {view, since}, active ones only
     this.waits = [];
     this.waitsAt = 0;
     this.totals = { grants: "0", releases: "0", stops: "0", live_grants: 0, connected_agents: 0, waiting: 0, commits: "0" };
     this.epoch = "0";
     this.version = 0; // rises whenever anything that is drawn on the ground changed
-    this.rates = []; // [{t, perSecond}] one a second
+    this.rates = []; // grants a second, one number a second
     this.otherFloor = false;
   }
 
@@ -31,19 +32,25 @@ export class FloorState {
     const first = this.epoch === "0" && this.zones.size === 0;
     this.otherFloor = update.floor_hash !== "" && update.floor_hash !== this.plan.floor.hash;
     this.epoch = update.epoch;
-    if (update.snapshot) this.#forgetMissing(update, news);
+    if (update.snapshot) this.#startOver(update, news);
     for (const view of update.zones) this.#zone(view, at, news);
     for (const view of update.agents) this.#agent(view, at, news);
-    for (const view of update.stops) this.#stop(view, at, news, update.snapshot);
+    for (const view of update.stops) this.#stop(view, at, news);
     if (update.snapshot || update.waits_changed) this.#wait(update.waits, at, news);
     if (update.totals) this.#count(update.totals, at);
     // The first picture is not news, except for the stops in it.
     return first ? news.filter((n) => n.kind === "stop") : news;
   }
 
-  #forgetMissing(update, news) {
+  /** A whole picture may come from another coordinator: who is not in it is gone, and times are on its own clock. */
+  #startOver(update, news) {
     const agents = new Set(update.agents.map((a) => a.agent_id));
-    for (const id of this.agents.keys()) if (!agents.has(id)) this.agents.delete(id);
+    for (const [id, agent] of this.agents) {
+      if (agents.has(id)) agent.track = new Track();
+      else this.agents.delete(id);
+    }
+    this.#grantsSeen = [];
+    this.#ratedAt = -Infinity;
     const stops = new Set(update.stops.filter((s) => s.active).map((s) => s.stop_id));
     for (const [id, { view }] of this.stops) {
       if (stops.has(id)) continue;
@@ -82,14 +89,10 @@ export class FloorState {
     this.agents.set(id, agent);
   }
 
-  #stop(view, at, news, whole) {
-    const before = this.stops.get(view.stop_id);
-    const known = before !== undefined;
+  #stop(view, at, news) {
+    const known = this.stops.has(view.stop_id);
     if (view.active) {
-      // A stop only grows older. One whose age nobody told is at least as old as we have known it.
-      const since = Math.min(at - Number(view.age_ms), before?.since ?? Infinity);
-      const exact = before?.exact ?? (Number(view.age_ms) > 0 || !whole);
-      this.stops.set(view.stop_id, { view, since, exact });
+      this.stops.set(view.stop_id, { view, since: at - Number(view.age_ms) });
       if (!known) news.push({ kind: "stop", stop: view });
     } else {
       this.stops.delete(view.stop_id);
@@ -110,9 +113,9 @@ export class FloorState {
     const seen = this.#grantsSeen;
     seen.push({ t: at, grants: Number(totals.grants) });
     while (seen.length > 2 && at - seen[0].t > RATE_WINDOW_MS) seen.shift();
-    const last = this.rates.at(-1);
-    if (last && at - last.t < 1000) return;
-    this.rates.push({ t: at, perSecond: this.grantsPerSecond() });
+    if (at - this.#ratedAt < 1000) return;
+    this.#ratedAt = at;
+    this.rates.push(this.grantsPerSecond());
     if (this.rates.length > RATE_POINTS) this.rates.shift();
   }
 
