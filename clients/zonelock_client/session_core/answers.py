@@ -307,20 +307,18 @@ def _warned(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
 
 def _expired(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     expired = answer.expired
-    _ended(
-        agent, expired.token, LostReason.EXPIRED, f"the coordinator's deadline for {', '.join(expired.zones)} passed"
-    )
+    held = agent.grants.get(expired.token)
+    if held is not None:
+        message = f"the coordinator's deadline for {', '.join(expired.zones)} passed"
+        agent.lose(held, LostReason.EXPIRED, message)
+        agent.forget(expired.token)
 
 
 def _revoked(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
-    _ended(agent, answer.revoked.token, LostReason.REVOKED, answer.revoked.message)
-
-
-def _ended(agent: AgentCore, token: int, reason: LostReason, message: str) -> None:
-    held = agent.grants.get(token)
+    held = agent.grants.get(answer.revoked.token)
     if held is not None:
-        agent.lose(held, reason, message)
-        agent.forget(token)
+        # Not forgotten: the holder still says what became of the zones (released, or standing in them).
+        agent.lose(held, LostReason.REVOKED, answer.revoked.message)
 
 
 # -- stops ---------------------------------------------------------------------------------------------------------
