@@ -30,7 +30,7 @@ class SimError(Exception):
 class SimOptions:
     """One simulated run.
 
-    floor: a floor YAML or a Moving AI `.map`; None for the bundled machining floor.
+    floor: a floor YAML or a Moving AI `.map`; None for the server's, or else the bundled machining floor.
     scenario: a Moving AI `.scen` whose pairs become transport orders; None: orders between stations, drawn by `seed`.
     agents: how many AGVs. Arms come from the floor and can be left out with `arms=False`.
     seconds: how long they drive; None until cancelled.

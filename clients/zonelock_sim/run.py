@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from zonelock_client import Operator, RequestError
+
 from coordinator.floor import Floor
 from coordinator.floor.examples import bundled
 from coordinator.floor.importers import from_moving_ai, read_scenario
 from coordinator.floor.model import read_text
 from zonelock_sim.bodies import Cell
-from zonelock_sim.options import Progress, Report, SimOptions, Tell
+from zonelock_sim.options import Progress, Report, SimError, SimOptions, Tell
 from zonelock_sim.processes import Endpoint, coordinator
 from zonelock_sim.scene import Scene
 from zonelock_sim.uplink import Uplink
@@ -43,7 +45,7 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
     FloorError for bad floors, maps and scenarios; whatever it started is stopped first, also when it is cancelled.
     """
     telling = _Telling(tell)
-    stage = load_stage(options)
+    stage = await load_stage(options)
     telling.say("starting", _opening(options, stage))
     async with _endpoint(options, stage) as endpoint:
         telling.at(endpoint)
@@ -63,10 +65,12 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
     return report
 
 
-def load_stage(options: SimOptions) -> Stage:
-    """Reads floor and scenario. Raises FloorError with every problem found."""
-    path = options.floor if options.floor is not None else bundled(DEMO_FLOOR)
-    floor = load_floor(path, aisles=options.aisles)
+async def load_stage(options: SimOptions) -> Stage:
+    """Reads floor and scenario. Raises FloorError with every problem found, SimError when the server has no answer."""
+    if options.floor is None and options.server is not None:
+        floor = await _floor_of(options.server)
+    else:
+        floor = load_floor(options.floor or bundled(DEMO_FLOOR), aisles=options.aisles)
     pairs: list[tuple[Cell, Cell]] | None = None
     if options.scenario is not None:
         tasks = read_scenario(read_text(options.scenario), floor, source=str(options.scenario))
@@ -79,6 +83,15 @@ def load_floor(path: Path, *, aisles: bool = False) -> Floor:
     if path.suffix == ".map":
         return from_moving_ai(read_text(path), aisles=aisles, site=path.stem, source=str(path))
     return Floor.load(path)
+
+
+async def _floor_of(server: str) -> Floor:
+    """The floor that a running coordinator works on."""
+    try:
+        async with Operator(server, operator="zonelock-sim") as operator:
+            return Floor.parse((await operator.floor()).source_yaml, f"the floor of {server}")
+    except RequestError as error:
+        raise SimError(f"server {server}: {error}; check the address, or start one with `zonelock serve`") from error
 
 
 @contextlib.asynccontextmanager

@@ -143,6 +143,21 @@ async def test_bad_input_is_refused_before_anything_starts(tmp_path: Path) -> No
     assert told == []
 
 
+async def test_without_a_floor_of_its_own_a_run_takes_the_servers(tmp_path: Path) -> None:
+    floor = tmp_path / "floor.yaml"
+    floor.write_text(SHORT)
+    told: list[Progress] = []
+    async with TestServer(floor) as server:
+        report = await run_sim(SimOptions(server=server.target, agents=2, seconds=2), told.append)
+    assert_safe(report)
+    assert "on short: 7 × 3 cells" in told[0].message
+
+
+async def test_a_server_that_is_not_there_is_named(free_port: int) -> None:
+    with pytest.raises(SimError, match=rf"server 127.0.0.1:{free_port}: .*zonelock serve"):
+        await run_sim(SimOptions(server=f"127.0.0.1:{free_port}", agents=1, seconds=1))
+
+
 async def test_an_incident_for_nobody_is_refused_and_the_coordinator_is_gone() -> None:
     async with TestServer(bundled("machining")) as server:
         with pytest.raises(IncidentError, match="no agent 'AGV_99' in this run"):
