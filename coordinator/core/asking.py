@@ -47,7 +47,11 @@ class Asking(State):
             return []
         places = (*zones, *(u.zone for u in self.units.of_agent(session.agent_id)))
         covering = {s.stop_id for z in places for s in self.stops.covering(z)}
-        latched = {s.stop_id for s in self.stops.active() if s.stop_id in session.told_stops | session.acked_stops}
+        latched = {
+            s.stop_id
+            for s in self.stops.active()
+            if s.stop_id in session.told_stops or s.stop_id in session.acked_stops
+        }
         return sorted(covering | latched)
 
     def _check_ask(self, event: ev.Asked) -> None:

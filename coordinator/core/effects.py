@@ -1,4 +1,5 @@
-"""What the core wants done: writes to commit, sends to release behind that commit, stops to let go at once.
+"""What the core wants done: writes to commit, sends to release behind that commit, stops to let go at once, and
+alarms: sentences for whoever is on call.
 
 Answers mirror `zonelock.v1` one to one; the RPC layer translates and adds what only it knows (frame echoes, the fence).
 """
@@ -119,6 +120,23 @@ class StopEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Challenged:
+    """Send `samples` reports of the whole contour outside, each with the nonce, at least `spacing_ms` apart."""
+
+    token: int
+    nonce: int
+    samples: int
+    spacing_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantsRevoked:
+    """Answers RevokeGrants."""
+
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StopsReported:
     """Answers TripStop and ResetStop."""
 
@@ -145,6 +163,8 @@ Answer = (
     | Revoked
     | StopRaised
     | StopEnded
+    | Challenged
+    | GrantsRevoked
     | StopsReported
     | ZonesCleared
 )
@@ -174,3 +194,4 @@ class Step:
     writes: tuple[Write, ...] = ()
     sends: tuple[Send, ...] = ()
     stops: tuple[Send, ...] = ()
+    alarms: tuple[str, ...] = ()

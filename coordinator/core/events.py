@@ -21,11 +21,19 @@ class Event:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
     """The first event of a core. `assume_empty` confirms a new ledger's floor without an operator (demonstrations
-    only).
+    only); `highest_token` is the highest that this process has seen.
     """
 
     assume_empty: bool = False
+    highest_token: int = 0
     recorded_at: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleasesRecalled(Event):
+    """Tokens whose release (or standstill) was received before a reload and not known to be durable."""
+
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,7 @@ class Hello(Event):
     held_tokens: tuple[int, ...] = ()
     standing_zones: tuple[str, ...] = ()
     detached: bool = False
+    recorded_at: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +140,7 @@ class Reported(AgentEvent):
     inside: tuple[str, ...] | None = None
     progress_permille: int = 0
     activity: str = ""
+    nonce: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +148,13 @@ class StopAcked(AgentEvent):
     """The agent stands still because of these stops."""
 
     stop_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofAsked(AgentEvent):
+    """The last holder of BLOCKED zones wants to prove that it has left them."""
+
+    token: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +194,14 @@ class ClearAsked(OperatorEvent):
 
     zones: tuple[str, ...] = ()
     all_unknown: bool = False
+    agent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeAsked(OperatorEvent):
+    """An operator takes grants back: one by its token, or all of an agent's. Held until the holder confirms."""
+
+    token: int = 0
     agent_id: str = ""
 
 

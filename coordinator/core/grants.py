@@ -25,7 +25,11 @@ class Alarm(StrEnum):
 
 @dataclass(slots=True)
 class Grant:
-    """One live grant. `units` maps each zone still held to its slot; the commit of step `decided_in` starts it."""
+    """One live grant. `units` maps each zone still held to its slot; the commit of step `decided_in` starts it.
+
+    `revoked`: told to stand still, held until its holder confirms. `said_left`: its release was received and lost
+    with an uncertain commit; when its time ends the zones stay occupied, but there is nothing to stop.
+    """
 
     token: int
     agent_id: str
@@ -40,6 +44,8 @@ class Grant:
     deadline_ms: int = 0
     warn_at_ms: int = 0
     warned: bool = False
+    revoked: bool = False
+    said_left: bool = False
     extending_in: int = 0
     extension_ms: int = 0
     all_zones: tuple[str, ...] = field(default=())

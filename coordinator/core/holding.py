@@ -13,9 +13,9 @@ from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.asking import Asking
 from coordinator.core.grants import GrantPhase
-from coordinator.core.model import UnitRecord, UnitState
+from coordinator.core.model import UnitRecord, UnitState, Vacancy
 from coordinator.core.rejections import Refusal, Rejection
-from coordinator.core.sessions import RequestState, Session
+from coordinator.core.sessions import Challenge, RequestState, Session
 from coordinator.core.state import Refused
 from coordinator.core.zones import Move, ended, given_back, never_used
 
@@ -75,6 +75,52 @@ class Holding(Asking):
         given = tuple(u.zone for u in units if u.state is not UnitState.BLOCKED)
         self._answer(event, fx.Released(event.token, given))
 
+    # -- proving vacancy -------------------------------------------------------------------------------------------
+
+    def _on_proof_asked(self, event: ev.ProofAsked) -> None:
+        """A holder that overstayed, was stopped or abandoned may prove that it left, where the zone's policy allows
+        it.
+        """
+        session, units = self._holding(event, event.token, ())
+        blocked = [u for u in units if u.state is UnitState.BLOCKED]
+        strict = tuple(u.zone for u in blocked if self.units.spec[u.zone].vacancy is not Vacancy.HOLDER)
+        if not blocked or strict:
+            names = ", ".join(strict)
+            message = f"only an operator clears {names} (its vacancy policy); zonelock clear {names} --reason ..."
+            if not blocked:
+                message = f"no zone of token {event.token} is blocked; there is nothing to prove"
+            self._answer(event, fx.Rejected(Rejection.GRANT_ENDED, message, zones=strict, token=event.token))
+            return
+        session.challenge = Challenge(event.token, self._next_token())
+        self._answer(
+            event,
+            fx.Challenged(
+                event.token, session.challenge.nonce, self.timing.proof_samples, self.timing.proof_spacing_ms
+            ),
+        )
+
+    def _count_proof(self, session: Session, event: ev.Reported) -> None:
+        """Counts a report that carries the nonce; enough of them in a row, each wholly outside, free the zones (I2)."""
+        challenge = session.challenge
+        if challenge is None or event.nonce != challenge.nonce or event.inside is None:
+            return
+        blocked = [u for u in self.units.with_token(challenge.token) if u.state is UnitState.BLOCKED]
+        if not blocked or any(u.zone in event.inside for u in blocked):
+            session.challenge = None  # it is inside after all, or somebody cleared it; a new proof needs a new nonce
+            return
+        if challenge.samples and event.now_ms - challenge.counted_at_ms < self.timing.proof_spacing_ms:
+            return
+        challenge.samples += 1
+        challenge.counted_at_ms = event.now_ms
+        if challenge.samples < self.timing.proof_samples:
+            return
+        session.challenge = None
+        for unit in blocked:
+            self._move(unit, Move.CLEAR, given_back(unit))
+        zones = tuple(u.zone for u in blocked)
+        self._audit("vacancy proven", session.agent_id, f"token {challenge.token}", zones, "")
+        self._tell(session.agent_id, fx.Released(challenge.token, zones))
+
     def _on_abandoned(self, event: ev.Abandoned) -> None:
         _, units = self._holding(event, event.token, event.zones)
         held = [u for u in units if u.state is UnitState.HELD]
@@ -116,6 +162,10 @@ class Holding(Asking):
             self._answer(event, fx.Rejected(Rejection.GRANT_ENDED, message, token=event.token))
             return
         self._check_duration(event.expected_ms, grant.zones)
+        if grant.revoked:
+            message = f"the grant with token {event.token} is being taken back; stand still and confirm"
+            self._answer(event, fx.Rejected(Rejection.REVOKED, message, zones=grant.zones, token=event.token))
+            return
         reported = session.reported_at_ms
         if reported is None or event.now_ms - reported > self.timing.telemetry_fresh_ms:
             age = "none" if reported is None else f"{event.now_ms - reported} ms old"

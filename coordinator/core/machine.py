@@ -42,10 +42,13 @@ class Machine(Safety):
             ev.Declined: self._on_declined,
             ev.ExtendAsked: self._on_extend,
             ev.Reported: self._on_reported,
+            ev.ProofAsked: self._on_proof_asked,
             ev.StopAcked: self._on_stop_acked,
             ev.SaidGoodbye: self._on_goodbye,
             ev.StopAsked: self._on_stop_asked,
             ev.StopRecovered: self._on_stop_recovered,
+            ev.ReleasesRecalled: self._on_releases_recalled,
+            ev.RevokeAsked: self._on_revoke_asked,
             ev.ResetAsked: self._on_reset_asked,
             ev.ClearAsked: self._on_clear_asked,
             ev.Ticked: self._on_ticked,
@@ -69,8 +72,8 @@ class Machine(Safety):
             violation.add_note("recent events:\n" + "\n".join(self.recent))
             raise
         self._serve_waiters()
-        step = fx.Step(self.seq, tuple(self._writes), tuple(self._sends), tuple(self._stop_sends))
-        self._writes, self._sends, self._stop_sends = [], [], []
+        step = fx.Step(self.seq, tuple(self._writes), tuple(self._sends), tuple(self._stop_sends), tuple(self._alarms))
+        self._writes, self._sends, self._stop_sends, self._alarms = [], [], [], []
         return step
 
     def _refuse(self, event: ev.Event, answer: fx.Failed) -> None:

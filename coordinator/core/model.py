@@ -42,6 +42,14 @@ class StopCause(StrEnum):
     OVERDUE = "OVERDUE"
     OPERATOR = "OPERATOR"
     AGENT = "AGENT"
+    LEDGER = "LEDGER"
+
+
+class Vacancy(StrEnum):
+    """Who may prove that a BLOCKED zone is empty: a named operator only, or its last holder with fresh evidence too."""
+
+    OPERATOR = "operator"
+    HOLDER = "holder"
 
 
 class ZoneState(StrEnum):
@@ -62,6 +70,7 @@ class ZoneSpec:
     capacity: int = 1
     stop_group: str = "floor"
     hold_max_ms: int = 60_000
+    vacancy: Vacancy = Vacancy.OPERATOR
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > MAX_NAME_CHARS:
@@ -114,6 +123,7 @@ class UnitRecord:
     elapsed_ms: int = 0
     cause: BlockCause = BlockCause.NONE
     incarnation: int = 1
+    revoked: bool = False
 
     @property
     def key(self) -> str:
@@ -230,6 +240,9 @@ class Timing:
     lost_ms: int = 5_000
     reattach_ms: int = 2_000
     telemetry_fresh_ms: int = 2_000
+    estop_ack_ms: int = 1_000
+    proof_samples: int = 3
+    proof_spacing_ms: int = 100
     warn_permille: int = 800
     audit_max: int = 10_000
     ended_stops_max: int = 1_000

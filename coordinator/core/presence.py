@@ -63,6 +63,8 @@ class Presence(Stopping):
         if floor != self._known_floor:
             self._write(floor)
         self._inherit()
+        if event.highest_token > self.counter.token:
+            self._distrust_ledger(event.highest_token, "this coordinator", event.recorded_at)
         self._changes.zones.update(self.units.zone_names)
 
     def _inherit(self) -> None:
@@ -100,17 +102,30 @@ class Presence(Stopping):
             expected_ms=first.expected_ms,
             decided_in=0,
             all_zones=tuple(u.zone for u in units),
+            revoked=first.revoked,
         )
         self.grants.add(grant)
         lasts_ms = max(first.remaining_ms, self.timing.reattach_ms)
         self.grants.start(grant, self.now_ms, lasts_ms, self.timing.warn_permille)
         grant.granted_at_ms = self.now_ms - first.elapsed_ms
 
+    def _on_releases_recalled(self, event: ev.ReleasesRecalled) -> None:
+        """Releases that an uncertain commit may have lost. Their agents say it again; until then nothing is freed, but
+        nothing trips either.
+        """
+        for token in event.tokens:
+            grant = self.grants.get(token)
+            if grant is not None:
+                grant.said_left = True
+
     # -- sessions ------------------------------------------------------------------------------------------------
 
     def _on_hello(self, event: ev.Hello) -> None:
         session = self.sessions.get(event.agent_id)
         self._check_hello(event, session)
+        highest = max((event.highest_token, *event.held_tokens))
+        if highest > self.counter.token:
+            self._distrust_ledger(highest, event.agent_id, event.recorded_at)
         standing = self._check_standing(event)
         if session is None or session.session != event.session:
             session = self._open_session(event)
@@ -134,7 +149,7 @@ class Presence(Stopping):
         zones = [u.zone for u in self.units.of_agent(event.agent_id)]
         for stop in self.stops.active():
             if stop.stop_id in event.latched_stop_ids or any(self.stops.covers(stop, z) for z in zones):
-                session.told_stops.add(stop.stop_id)
+                session.told_stops.setdefault(stop.stop_id, self.now_ms)
                 if stop.stop_id not in event.latched_stop_ids:
                     self._stop_sends.append(fx.Send(event.conn, event.agent_id, "", fx.StopRaised(stop)))
 
@@ -156,14 +171,6 @@ class Presence(Stopping):
                 Refusal.UNKNOWN_AGENT_KIND,
                 f"agent_kind {event.kind!r} is not one of {', '.join(sorted(self.floor.agent_kinds))}",
                 agent=agent,
-            )
-        highest = max((event.highest_token, *event.held_tokens))
-        if highest > self.counter.token:
-            raise Refused(
-                Refusal.LEDGER_BEHIND,
-                f"highest_token {highest} of {agent} is above {self.counter.token}, the newest this ledger gave out",
-                agent=agent,
-                highest_token=self.counter.token,
             )
 
     def _check_standing(self, event: ev.Hello) -> list[UnitRecord]:
@@ -238,7 +245,7 @@ class Presence(Stopping):
                 self._adopt(stop_id, session)
             elif stop.active:
                 session.acked_stops.add(stop_id)
-                session.told_stops.add(stop_id)
+                session.told_stops.setdefault(stop_id, self.now_ms)
                 self._changes.stops.add(stop_id)
             else:
                 self._send(event.conn, event.agent_id, "", fx.StopEnded(stop))
@@ -295,6 +302,7 @@ class Presence(Stopping):
         session.reported_at_ms = event.now_ms
         session.progress_permille = event.progress_permille
         session.activity = event.activity
+        self._count_proof(session, event)
         self._changes.agents.add(event.agent_id)
 
     def _on_goodbye(self, event: ev.SaidGoodbye) -> None:

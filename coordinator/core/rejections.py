@@ -23,6 +23,7 @@ class Rejection(StrEnum):
     NEVER = "NEVER"
     STILL_HOLDING = "STILL_HOLDING"
     WAIT_ENDED = "WAIT_ENDED"
+    REVOKED = "REVOKED"
 
 
 class Code(StrEnum):
@@ -52,7 +53,6 @@ class Refusal(StrEnum):
     UNKNOWN_STOP = "UNKNOWN_STOP"
     DUPLICATE_AGENT = "DUPLICATE_AGENT"
     FLOOR_MISMATCH = "FLOOR_MISMATCH"
-    LEDGER_BEHIND = "LEDGER_BEHIND"
     PAYLOAD_MISMATCH = "PAYLOAD_MISMATCH"
     STALE_TOKEN = "STALE_TOKEN"
     NOT_HOLDER = "NOT_HOLDER"
@@ -65,6 +65,7 @@ class Refusal(StrEnum):
     REASON_REQUIRED = "REASON_REQUIRED"
     OCCUPANT_UNCONFIRMED = "OCCUPANT_UNCONFIRMED"
     STILL_GRANTED = "STILL_GRANTED"
+    NOTHING_TO_REVOKE = "NOTHING_TO_REVOKE"
     OCCUPANT_INSIDE = "OCCUPANT_INSIDE"
     NOTHING_TO_CLEAR = "NOTHING_TO_CLEAR"
     STANDING_CONFLICT = "STANDING_CONFLICT"
@@ -116,11 +117,6 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
     Refusal.FLOOR_MISMATCH: RefusalEntry(
         _F, "The agent navigates by another floor.", "Fetch the floor again with GetFloor."
     ),
-    Refusal.LEDGER_BEHIND: RefusalEntry(
-        _F,
-        "The agent saw a higher token than this ledger ever gave out: the store was replaced or restored from a copy.",
-        "Restore the right store, or confirm the floor empty on a new one.",
-    ),
     Refusal.PAYLOAD_MISMATCH: RefusalEntry(
         _I, "This request id was used before with other contents.", "Use a fresh request id for a new request."
     ),
@@ -155,6 +151,7 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
         "A live grant covers the zone; clearing it would give it away under its holder.",
         "Wait for the release, or stop first.",
     ),
+    Refusal.NOTHING_TO_REVOKE: RefusalEntry(_F, "No live grant matches.", "`zonelock zones` shows who holds what."),
     Refusal.OCCUPANT_INSIDE: RefusalEntry(
         _F,
         "A connected agent reports right now that it is inside the zone.",

@@ -13,7 +13,17 @@ from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.estop import deadline_stop_id
 from coordinator.core.grants import Alarm, Grant
-from coordinator.core.model import BlockCause, StopCause, StopRecord, UnitRecord, UnitState, spoken
+from coordinator.core.model import (
+    BlockCause,
+    FloorSpec,
+    Ledger,
+    StopCause,
+    StopRecord,
+    Timing,
+    UnitRecord,
+    UnitState,
+    spoken,
+)
 from coordinator.core.presence import Presence
 from coordinator.core.rejections import Refusal
 from coordinator.core.state import Refused
@@ -28,6 +38,10 @@ SELF_CONFIRMED = (BlockCause.PARKED, BlockCause.DECLARED)
 
 class Safety(Presence):
     """The layer of operators and time."""
+
+    def __init__(self, floor: FloorSpec, ledger: Ledger, timing: Timing, now_ms: int) -> None:
+        super().__init__(floor, ledger, timing, now_ms)
+        self._named_late: dict[str, set[str]] = {}
 
     # -- tripping ------------------------------------------------------------------------------------------------
 
@@ -70,6 +84,34 @@ class Safety(Presence):
                 )
             return (), (event.stop_group,)
         return (), ()
+
+    # -- revoking --------------------------------------------------------------------------------------------------
+
+    def _on_revoke_asked(self, event: ev.RevokeAsked) -> None:
+        """Two phases: the holder is told to stand still, and holds on until it confirms or its deadline passes."""
+        self._check_operator(event)
+        if bool(event.token) == bool(event.agent_id):
+            raise Refused(Refusal.BAD_FIELD, "token, agent_id: give exactly one of them", field="token")
+        grants = [
+            g for g in self.grants.all() if g.token == event.token or (event.agent_id and g.agent_id == event.agent_id)
+        ]
+        if not grants:
+            what = f"token {event.token}" if event.token else f"agent_id {event.agent_id!r}"
+            raise Refused(Refusal.NOTHING_TO_REVOKE, f"{what} has no live grant", field="token")
+        for grant in grants:
+            self._revoke(grant, event)
+        tokens = tuple(g.token for g in grants)
+        subjects = (*(str(t) for t in tokens), *sorted({z for g in grants for z in g.zones}))
+        self._audit("revocation", event.operator, event.reason, subjects, event.recorded_at)
+        self._send(event.conn, "", "", fx.GrantsRevoked(tokens))
+
+    def _revoke(self, grant: Grant, event: ev.RevokeAsked) -> None:
+        grant.revoked = True
+        for unit in self.units.with_token(grant.token):
+            if unit.state is UnitState.HELD:
+                self._move(unit, Move.EXTEND, replace(unit, revoked=True))
+        message = f"{event.operator} takes the grant back ({event.reason}): stand still and confirm"
+        self._tell(grant.agent_id, fx.Revoked(grant.token, grant.zones, message), grant.request_id)
 
     # -- resetting and clearing ----------------------------------------------------------------------------------
 
@@ -138,7 +180,7 @@ class Safety(Presence):
             session = self.sessions[agent_id]
             session.acked_stops.discard(stop.stop_id)
             if stop.stop_id in session.told_stops:
-                session.told_stops.discard(stop.stop_id)
+                del session.told_stops[stop.stop_id]
                 self._tell(agent_id, fx.StopEnded(stop))
                 self._changes.agents.add(agent_id)
         for dropped in self.stops.drop_oldest_ended(self.timing.ended_stops_max):
@@ -217,11 +259,14 @@ class Safety(Presence):
                 grant.warned = True
                 left = self.timing.holder_ms(max(0, grant.deadline_ms - event.now_ms))
                 self._tell(grant.agent_id, fx.Warned(grant.token, left), grant.request_id)
+            elif grant.said_left:
+                self._end_grant(grant, BlockCause.ABANDONED)
             elif event.fence_fresh:
                 self._overdue(grant, event)
             else:
                 self.grants.put_back(grant)
         self._notice_silence(event.now_ms)
+        self._notice_unacknowledged(event.now_ms)
 
     def _overdue(self, grant: Grant, event: ev.Ticked) -> None:
         zones = grant.zones
@@ -236,6 +281,27 @@ class Safety(Presence):
             reason=f"{grant.agent_id} has held {', '.join(zones)} for {spoken(held_ms)} and not confirmed that it left",
         )
         self._trip(stop, event.recorded_at, overdue=grant)
+
+    def late_to_acknowledge(self, stop: StopRecord, now_ms: int) -> list[str]:
+        """Connected agents that were told of an active stop and have not confirmed standing within `estop_ack_ms`."""
+        late = []
+        for agent_id, session in sorted(self.sessions.items()):
+            told = session.told_stops.get(stop.stop_id)
+            waiting = told is not None and stop.stop_id not in session.acked_stops and session.stream is not None
+            if waiting and told is not None and now_ms - told > self.timing.estop_ack_ms:
+                late.append(agent_id)
+        return late
+
+    def _notice_unacknowledged(self, now_ms: int) -> None:
+        for stop in self.stops.active():
+            late = set(self.late_to_acknowledge(stop, now_ms)) - self._named_late.get(stop.stop_id, set())
+            if late:
+                self._named_late.setdefault(stop.stop_id, set()).update(late)
+                self._changes.stops.add(stop.stop_id)
+                names = ", ".join(sorted(late))
+                self._alarms.append(
+                    f"{names} did not acknowledge stop {stop.stop_id} within {self.timing.estop_ack_ms} ms: look there"
+                )
 
     def _notice_silence(self, now_ms: int) -> None:
         limit = 2 * self.timing.heartbeat_ms

@@ -27,8 +27,18 @@ class RequestMemo:
 
 
 @dataclass(slots=True)
+class Challenge:
+    """A proof of vacancy under way. `nonce` was made up after the zones were blocked: a replayed log cannot know it."""
+
+    token: int
+    nonce: int
+    samples: int = 0
+    counted_at_ms: int = 0
+
+
+@dataclass(slots=True)
 class Session:
-    """One agent's session. `stream` is its live stream; `calls` are unary calls under way."""
+    """One agent's session. `stream` is its live stream; `calls` are unary calls under way; `told_stops` says when."""
 
     agent_id: str
     session: str
@@ -42,7 +52,8 @@ class Session:
     progress_permille: int = 0
     activity: str = ""
     acked_stops: set[str] = field(default_factory=set)
-    told_stops: set[str] = field(default_factory=set)
+    told_stops: dict[str, int] = field(default_factory=dict)
+    challenge: Challenge | None = None
     reported_gone: set[int] = field(default_factory=set)
     requests: OrderedDict[str, RequestMemo] = field(default_factory=OrderedDict)
     gone_since_ms: int | None = None

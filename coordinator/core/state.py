@@ -85,6 +85,7 @@ class State:
         self._writes: list[fx.Write] = []
         self._sends: list[fx.Send] = []
         self._stop_sends: list[fx.Send] = []
+        self._alarms: list[str] = []
 
     def _send(self, conn: int, agent_id: str, request_id: str, answer: fx.Answer) -> None:
         self._sends.append(fx.Send(conn, agent_id, request_id, answer))

@@ -13,7 +13,7 @@ from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.grants import Grant, GrantPhase
 from coordinator.core.holding import Holding
-from coordinator.core.model import BlockCause, StopCause, StopRecord, UnitState
+from coordinator.core.model import TOKEN_COUNTER_BITS, BlockCause, CounterRecord, StopCause, StopRecord, UnitState
 from coordinator.core.rejections import Rejection
 from coordinator.core.sessions import RequestState, Session
 from coordinator.core.zones import Move, ended, never_used
@@ -58,7 +58,7 @@ class Stopping(Holding):
                 self._end_grant(grant, BlockCause.STOPPED)
         session = self.sessions.get(agent_id)
         if session is not None and session.stream is not None:
-            session.told_stops.add(stop.stop_id)
+            session.told_stops.setdefault(stop.stop_id, self.now_ms)
             self._stop_sends.append(fx.Send(session.stream, agent_id, "", fx.StopRaised(stop)))
 
     def _end_grant(self, grant: Grant, cause: BlockCause) -> None:
@@ -73,6 +73,27 @@ class Stopping(Holding):
     def _on_stop_recovered(self, event: ev.StopRecovered) -> None:
         if self.stops.get(event.stop.stop_id) is None:
             self._trip(event.stop, event.recorded_at)
+
+    def _distrust_ledger(self, highest: int, witness: str, recorded_at: str) -> None:
+        """Someone saw a higher token than this ledger ever gave out: it was replaced, or restored from an old copy.
+
+        Tokens go on above everything seen, every unit that looks free is UNKNOWN, and the floor stops until people have
+        looked.
+        """
+        incarnation = max(self.counter.incarnation, highest >> TOKEN_COUNTER_BITS) + 1
+        reason = (
+            f"{witness} saw token {highest}, above {self.counter.token}, the newest of this ledger: it was replaced or "
+            "restored from an old copy. Walk the floor, clear what is empty, then reset"
+        )
+        self.counter = CounterRecord(incarnation, self.counter.counter, confirmed=False)
+        self._write(self.counter)  # first: with it alone, every record of the old incarnation is void and UNKNOWN
+        carried = self.units.distrust(incarnation)
+        for unit in carried:
+            self._write(unit)
+        self._changes.zones.update(self.units.zone_names)
+        stop = StopRecord(f"ledger:{incarnation}", StopCause.LEDGER, True, (), (), "coordinator", reason)
+        self._trip(stop, recorded_at)
+        self._alarms.append(reason)
 
     def _adopt(self, stop_id: str, session: Session) -> None:
         """An agent is latched by a stop that the ledger never heard of: it left before a crash. It is a stop all the
@@ -90,7 +111,7 @@ class Stopping(Holding):
         )
         self._trip(stop, "")
         session.acked_stops.add(stop_id)
-        session.told_stops.add(stop_id)
+        session.told_stops.setdefault(stop_id, self.now_ms)
 
     def _on_stop_acked(self, event: ev.StopAcked) -> None:
         session = self._speaker(event)

@@ -83,6 +83,7 @@ class StopView:
     age_ms: int
     acknowledged_by: tuple[str, ...]
     unconfirmed: tuple[str, ...]
+    late: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,7 @@ def stop_view(machine: Machine, stop_id: str, now_ms: int) -> StopView | None:
         age_ms=machine.stopped_for_ms(stop_id, now_ms) if stop.active else 0,
         acknowledged_by=acked if stop.active else (),
         unconfirmed=tuple(machine.unconfirmed(stop)) if stop.active else (),
+        late=tuple(machine.late_to_acknowledge(stop, now_ms)) if stop.active else (),
     )
 
 

@@ -139,6 +139,20 @@ class Units:
             self._store(replace(unit, state=UnitState.FREE, incarnation=incarnation))
         return changed
 
+    def distrust(self, incarnation: int) -> list[UnitRecord]:
+        """A ledger that was replaced: every FREE unit becomes UNKNOWN (the counter's record says so durably), and every
+        occupied one is carried into the new incarnation; returns those, to be written.
+        """
+        occupied = []
+        for unit in list(self):
+            if unit.state is UnitState.FREE:
+                self._store(replace(unit, state=UnitState.UNKNOWN, incarnation=incarnation))
+            elif unit.state is not UnitState.UNKNOWN:
+                carried = replace(unit, incarnation=incarnation)
+                self._store(carried)
+                occupied.append(carried)
+        return occupied
+
     def _store(self, record: UnitRecord) -> None:
         slots = self._table[record.zone]
         old, unit = slots[record.slot], (record.zone, record.slot)
@@ -164,12 +178,12 @@ def _discard(index: dict[Any, set[UnitId]], key: object, unit: UnitId) -> None:
 
 def ended(unit: UnitRecord, cause: BlockCause) -> UnitRecord:
     """The record of a unit whose grant ended with its holder possibly inside."""
-    return replace(unit, state=UnitState.BLOCKED, cause=cause, remaining_ms=0)
+    return replace(unit, state=UnitState.BLOCKED, cause=cause, remaining_ms=0, revoked=False)
 
 
 def given_back(unit: UnitRecord) -> UnitRecord:
     """The record of a unit that its holder left; keeps the last holder, token and request for late repeats."""
-    return replace(unit, state=UnitState.FREE, cause=BlockCause.NONE, remaining_ms=0, elapsed_ms=0)
+    return replace(unit, state=UnitState.FREE, cause=BlockCause.NONE, remaining_ms=0, elapsed_ms=0, revoked=False)
 
 
 def never_used(unit: UnitRecord) -> UnitRecord:

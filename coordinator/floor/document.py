@@ -60,6 +60,7 @@ class ZoneDefaults(Section):
     stop_group: Name = "floor"
     hold_max_ms: HoldMax = 60_000
     margin_mm: Length = 1_000
+    vacancy: Literal["operator", "holder"] = "operator"
 
 
 class ZoneEntry(Section):
@@ -70,6 +71,7 @@ class ZoneEntry(Section):
     stop_group: Name | None = None
     hold_max_ms: HoldMax | None = None
     margin_mm: Length | None = None
+    vacancy: Literal["operator", "holder"] | None = None
 
 
 class ZonePerCell(Section):
@@ -80,6 +82,7 @@ class ZonePerCell(Section):
     stop_group: Name | None = None
     hold_max_ms: HoldMax | None = None
     margin_mm: Length | None = None
+    vacancy: Literal["operator", "holder"] | None = None
 
 
 class AgentKindEntry(Section):

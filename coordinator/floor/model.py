@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coordinator.core.model import FloorSpec, ZoneSpec
+from coordinator.core.model import FloorSpec, Vacancy, ZoneSpec
 from coordinator.floor.document import FORMAT, FloorDocument
 from coordinator.floor.grid import Cell, Grid, patch_cells
 from coordinator.floor.problems import FloorError, Problem
@@ -33,6 +33,7 @@ class Zone:
     stop_group: str
     hold_max_ms: int
     margin_mm: int
+    vacancy: str
     cells: tuple[Cell, ...]
 
 
@@ -171,7 +172,7 @@ class Floor:
             version=self.version,
             hash=self.hash,
             zones=tuple(
-                ZoneSpec(zone.name, zone.capacity, zone.stop_group, zone.hold_max_ms)
+                ZoneSpec(zone.name, zone.capacity, zone.stop_group, zone.hold_max_ms, Vacancy(zone.vacancy))
                 for _, zone in sorted(self.zones.items())
             ),
             areas=tuple((name, tuple(sorted(zones))) for name, zones in sorted(self.areas.items())),
@@ -247,6 +248,7 @@ def _zone(document: FloorDocument, name: str, cells: tuple[Cell, ...]) -> Zone:
         stop_group=settings["stop_group"],
         hold_max_ms=settings["hold_max_ms"],
         margin_mm=settings["margin_mm"],
+        vacancy=settings["vacancy"],
         cells=cells,
     )
 
@@ -260,7 +262,7 @@ def _hash(document: FloorDocument, zones: Mapping[str, Zone]) -> str:
         for name, patches in document.machines.items()
     }
     rest["zones"] = {
-        name: [zone.capacity, zone.stop_group, zone.hold_max_ms, zone.margin_mm, zone.cells]
+        name: [zone.capacity, zone.stop_group, zone.hold_max_ms, zone.margin_mm, zone.vacancy, zone.cells]
         for name, zone in zones.items()
     }
     canonical = json.dumps({**rest, "format": FORMAT}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

@@ -104,6 +104,7 @@ def stop_view_message(machine: Machine, stop_id: str, now_ms: int) -> fpb.Stop:
         age_ms=view.age_ms,
         acknowledged_by=view.acknowledged_by,
         unconfirmed=view.unconfirmed,
+        late=view.late,
     )
 
 

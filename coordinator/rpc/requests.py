@@ -262,6 +262,7 @@ def reported(origin: Origin, telemetry: zpb.Telemetry, floor: Floor) -> ev.Repor
         inside=_inside(telemetry, position, floor),
         progress_permille=integer("telemetry.progress_permille", telemetry.progress_permille, 0, MAX_PERMILLE),
         activity=text("telemetry.activity", telemetry.activity),
+        nonce=integer("telemetry.nonce", telemetry.nonce, 0, MAX_INT),
     )
 
 
@@ -288,6 +289,16 @@ def stop_acked(origin: Origin, ack: zpb.StopAck) -> ev.StopAcked:
     )
 
 
+def proof_asked(origin: Origin, prove: zpb.ProveVacancy) -> ev.ProofAsked:
+    return ev.ProofAsked(
+        now_ms=origin.now_ms,
+        cause=origin.cause,
+        conn=origin.conn,
+        agent_id=origin.agent_id,
+        token=token("prove_vacancy.token", prove.token),
+    )
+
+
 def goodbye(origin: Origin) -> ev.SaidGoodbye:
     return ev.SaidGoodbye(now_ms=origin.now_ms, cause=origin.cause, conn=origin.conn, agent_id=origin.agent_id)
 
@@ -302,6 +313,7 @@ _OPERATIONS: dict[str, Callable[[Origin, zpb.Operation, Floor], ev.Event]] = {
     "extend": lambda o, op, _: extend_asked(o, op.extend),
     "telemetry": lambda o, op, floor: reported(o, op.telemetry, floor),
     "stop_ack": lambda o, op, _: stop_acked(o, op.stop_ack),
+    "prove_vacancy": lambda o, op, _: proof_asked(o, op.prove_vacancy),
     "goodbye": lambda o, op, _: goodbye(o),
 }
 

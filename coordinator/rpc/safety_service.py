@@ -117,6 +117,27 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         return spb.ClearZonesResponse(cleared=answer.zones)
 
     @answered
+    async def RevokeGrants(self, request: spb.RevokeGrantsRequest, context: Any) -> spb.RevokeGrantsResponse:  # noqa: N802
+        operator, reason = _who_and_why(request.operator, request.reason)
+        if request.WhichOneof("target") is None:
+            raise bad_field("target", "", "a token, or an agent_id")
+        call = UnaryCall(self._runtime, self._limits, "RevokeGrants")
+        event = ev.RevokeAsked(
+            now_ms=self._runtime.now_ms(),
+            cause=f"{call.conn}.RevokeGrants",
+            conn=call.conn,
+            operator=operator,
+            reason=reason,
+            recorded_at=_wall_clock(),
+            token=requests.integer("token", request.token, 0, MAX_INT),
+            agent_id=requests.optional_identifier("agent_id", request.agent_id),
+        )
+        answer = await _one_answer(call, event)
+        if not isinstance(answer, fx.GrantsRevoked):
+            raise TypeError(f"the core answered a revocation with {type(answer).__name__}")
+        return spb.RevokeGrantsResponse(tokens=answer.tokens)
+
+    @answered
     async def ListStops(self, request: spb.ListStopsRequest, context: Any) -> spb.ListStopsResponse:  # noqa: N802
         machine = self._runtime.machine
         stop_ids = views.stop_ids(machine, include_ended=request.include_ended)

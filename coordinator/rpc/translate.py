@@ -42,6 +42,7 @@ def floor_message(floor: Floor) -> fpb.Floor:
                 stop_group=zone.stop_group,
                 hold_max_ms=zone.hold_max_ms,
                 cells=[fpb.Cell(x=x, y=y) for x, y in zone.cells],
+                vacancy=zone.vacancy,
             )
             for _, zone in sorted(floor.zones.items())
         ],
@@ -202,5 +203,9 @@ def _fill_notice(message: zpb.Answer, answer: fx.Answer) -> None:
             message.expired.CopyFrom(zpb.Expired(token=answer.token, zones=answer.zones, stop_id=answer.stop_id))
         case fx.Revoked():
             message.revoked.CopyFrom(zpb.Revoked(token=answer.token, zones=answer.zones, message=answer.message))
+        case fx.Challenged():
+            challenged = zpb.Challenged(token=answer.token, nonce=answer.nonce)
+            challenged.samples, challenged.spacing_ms = answer.samples, answer.spacing_ms
+            message.challenged.CopyFrom(challenged)
         case _:
             raise TypeError(f"{type(answer).__name__} answers a unary call and cannot go out on a stream")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from core.bench import FLOOR, Bench, only
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.machine import FloorChanged
-from coordinator.core.model import BlockCause, FloorSpec, UnitState, ZoneSpec
+from coordinator.core.model import BlockCause, FloorSpec, StopCause, UnitState, Vacancy, ZoneSpec
 from coordinator.core.rejections import Refusal, Rejection
+from coordinator.core.views import stop_view
 
 
 def overdue() -> tuple[Bench, str]:
@@ -241,6 +244,174 @@ def test_a_floor_with_someone_on_it_cannot_be_changed_under_them() -> None:
     only(bench.ask("a", "D"), fx.Granted)
 
 
-def test_an_agent_that_saw_a_higher_token_than_the_ledger_is_refused() -> None:
+def test_a_ledger_below_what_an_agent_saw_is_distrusted_whole() -> None:
+    """Restored from an old copy, which knows nothing of the grant that a was given after it was made."""
     bench = Bench()
-    assert only(bench.hello("a", highest_token=1 << 50), fx.Failed).refusal is Refusal.LEDGER_BEHIND
+    bench.hello("b")
+    only(bench.ask("b", "C"), fx.Granted)
+    seen = (1 << 40) + 77
+    answers = bench.hello("a", highest_token=seen)
+    stop = only(answers, fx.Welcome).active_stops[0]
+    assert (stop.cause, stop.floor) == (StopCause.LEDGER, True)
+    assert bench.machine.counter.token > seen
+    assert [u.state for u in bench.machine.units.of("A")] == [UnitState.UNKNOWN]
+    assert bench.machine.units.of("C")[0].state is UnitState.BLOCKED  # b is known to stand there
+    bench.start()
+    assert [u.state for u in bench.machine.units.of("A")] == [UnitState.UNKNOWN]
+    for agent in ("a", "b"):
+        bench.hello(agent, highest_token=seen)
+        bench.acknowledge(agent)
+    bench.clear(all_unknown=True)
+    only(bench.reset(stop.stop_id), fx.StopsReported)
+    assert only(bench.ask("a", "A"), fx.Granted).token > seen
+
+
+def test_a_coordinator_that_saw_more_itself_distrusts_its_ledger() -> None:
+    bench = Bench()
+    bench.do(ev.Started(now_ms=bench.now_ms, highest_token=1 << 42))
+    assert [s.cause for s in bench.machine.stops.active()] == [StopCause.LEDGER]
+
+
+def test_a_release_that_was_received_and_lost_ends_without_a_stop() -> None:
+    bench = Bench()
+    bench.hello("a")
+    token = only(bench.ask("a", "A", ms=1_000), fx.Granted).token
+    bench.start()
+    bench.do(ev.ReleasesRecalled(now_ms=bench.now_ms, tokens=(token,)))
+    bench.wait(5_000)
+    assert bench.machine.stops.active() == []
+    assert bench.machine.units.of("A")[0].state is UnitState.BLOCKED
+
+
+def test_an_agent_that_is_slow_to_acknowledge_a_stop_is_named_once() -> None:
+    bench = Bench()
+    bench.hello("a")
+    bench.ask("a", "A")
+    bench.stop(zone="A")
+    bench.now_ms += 1_001
+    first = bench.machine.handle(ev.Ticked(now_ms=bench.now_ms))
+    assert ["a did not acknowledge" in alarm for alarm in first.alarms] == [True]
+    view = stop_view(bench.machine, bench.machine.stops.active()[0].stop_id, bench.now_ms)
+    assert view is not None
+    assert view.late == ("a",)
+    assert bench.machine.handle(ev.Ticked(now_ms=bench.now_ms)).alarms == ()
+    bench.acknowledge("a")
+    assert bench.machine.late_to_acknowledge(bench.machine.stops.active()[0], bench.now_ms) == []
+
+
+# -- revoking ----------------------------------------------------------------------------------------------------------
+
+
+def revoke(bench: Bench, *, operator: str = "ann", **target: Any) -> list[fx.Answer]:
+    return bench.do(ev.RevokeAsked(now_ms=bench.now_ms, conn=0, operator=operator, reason="maintenance", **target))
+
+
+def test_a_revoked_grant_is_held_until_its_holder_confirms() -> None:
+    bench = Bench()
+    bench.hello("a")
+    bench.hello("b")
+    token = only(bench.ask("a", "A"), fx.Granted).token
+    bench.ask("b", "A")
+    answers = revoke(bench, token=token)
+    assert only(answers, fx.Revoked).zones == ("A",)
+    assert only(answers, fx.GrantsRevoked).tokens == (token,)
+    assert bench.machine.units.of("A")[0].agent_id == "a"
+    bench.report("a", "A")
+    extend = ev.ExtendAsked(**bench._who("a"), token=token, expected_ms=1_000)
+    assert only(bench.do(extend), fx.Rejected).reason is Rejection.REVOKED
+    bench.start()  # the revocation is durable
+    bench.hello("a")
+    bench.report("a", "A")
+    assert only(bench.do(extend_again(bench, token)), fx.Rejected).reason is Rejection.REVOKED
+    bench.report("a")
+    only(bench.release("a", token), fx.Released)
+
+
+def extend_again(bench: Bench, token: int) -> ev.ExtendAsked:
+    return ev.ExtendAsked(**bench._who("a"), token=token, expected_ms=1_000)
+
+
+def test_a_revoked_holder_that_stands_leaves_the_zone_blocked() -> None:
+    bench = Bench()
+    bench.hello("a")
+    token = only(bench.ask("a", "A", "X"), fx.Granted).token
+    revoke(bench, agent_id="a")
+    bench.abandon("a", token, block=BlockCause.ABANDONED)
+    assert {u.state for u in bench.machine.units.of_agent("a")} == {UnitState.BLOCKED}
+
+
+def test_a_revocation_names_its_operator_and_a_live_grant() -> None:
+    bench = Bench()
+    assert only(revoke(bench, token=7), fx.Failed).refusal is Refusal.NOTHING_TO_REVOKE
+    assert only(revoke(bench, token=7, agent_id="a"), fx.Failed).refusal is Refusal.BAD_FIELD
+    assert only(revoke(bench, token=7, operator=""), fx.Failed).refusal is Refusal.OPERATOR_REQUIRED
+
+
+# -- proof of vacancy --------------------------------------------------------------------------------------------------
+
+PROVABLE = FloorSpec(
+    "test", 1, "provable", (ZoneSpec("A", vacancy=Vacancy.HOLDER), ZoneSpec("B", vacancy=Vacancy.OPERATOR))
+)
+
+
+def blocked(*zones: str) -> tuple[Bench, int]:
+    bench = Bench(floor=PROVABLE)
+    bench.hello("a")
+    token = only(bench.ask("a", *zones), fx.Granted).token
+    bench.abandon("a", token)
+    return bench, token
+
+
+def prove(bench: Bench, token: int) -> list[fx.Answer]:
+    return bench.do(ev.ProofAsked(**bench._who("a"), token=token))
+
+
+def sample(bench: Bench, nonce: int, *inside: str, after_ms: int = 100) -> list[fx.Answer]:
+    bench.now_ms += after_ms
+    if "A" not in inside and not inside:
+        bench.inside["a"].clear()
+    return bench.do(ev.Reported(**bench._who("a"), inside=inside, nonce=nonce))
+
+
+def test_a_holder_proves_that_it_left_with_fresh_reports_from_outside() -> None:
+    bench, token = blocked("A")
+    challenged = only(prove(bench, token), fx.Challenged)
+    assert challenged.nonce > token
+    for _ in range(challenged.samples - 1):
+        assert sample(bench, challenged.nonce) == []
+    assert bench.machine.units.of("A")[0].state is UnitState.BLOCKED
+    assert only(sample(bench, challenged.nonce), fx.Released).zones == ("A",)
+    assert bench.machine.units.of("A")[0].state is UnitState.FREE
+
+
+def test_reports_without_the_nonce_or_too_close_together_prove_nothing() -> None:
+    bench, token = blocked("A")
+    nonce = only(prove(bench, token), fx.Challenged).nonce
+    for _ in range(10):
+        sample(bench, nonce - 1)  # a replayed log cannot know the nonce
+    for _ in range(10):
+        sample(bench, nonce, after_ms=1)
+    assert bench.machine.units.of("A")[0].state is UnitState.BLOCKED
+
+
+def test_one_report_from_inside_ends_the_proof() -> None:
+    bench, token = blocked("A")
+    nonce = only(prove(bench, token), fx.Challenged).nonce
+    sample(bench, nonce)
+    sample(bench, nonce, "A")
+    for _ in range(5):
+        sample(bench, nonce)
+    assert bench.machine.units.of("A")[0].state is UnitState.BLOCKED
+
+
+def test_where_the_policy_wants_an_operator_no_proof_is_taken() -> None:
+    bench, token = blocked("A", "B")
+    rejected = only(prove(bench, token), fx.Rejected)
+    assert (rejected.reason, rejected.zones) == (Rejection.GRANT_ENDED, ("B",))
+
+
+def test_another_session_of_the_agent_proves_nothing() -> None:
+    bench, token = blocked("A")
+    bench.close("a")
+    bench.hello("a", session="rebooted")
+    assert only(prove(bench, token), fx.Failed).refusal is Refusal.NOT_HOLDER

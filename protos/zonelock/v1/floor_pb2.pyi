@@ -181,6 +181,8 @@ class _StopCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StopCause.V
     STOP_CAUSE_OVERDUE: _StopCause.ValueType  # 1
     STOP_CAUSE_OPERATOR: _StopCause.ValueType  # 2
     STOP_CAUSE_AGENT: _StopCause.ValueType  # 3
+    STOP_CAUSE_LEDGER: _StopCause.ValueType  # 4
+    """The store was replaced, or restored from an old copy."""
 
 class StopCause(_StopCause, metaclass=_StopCauseEnumTypeWrapper): ...
 
@@ -188,6 +190,8 @@ STOP_CAUSE_UNSPECIFIED: StopCause.ValueType  # 0
 STOP_CAUSE_OVERDUE: StopCause.ValueType  # 1
 STOP_CAUSE_OPERATOR: StopCause.ValueType  # 2
 STOP_CAUSE_AGENT: StopCause.ValueType  # 3
+STOP_CAUSE_LEDGER: StopCause.ValueType  # 4
+"""The store was replaced, or restored from an old copy."""
 Global___StopCause: _TypeAlias = StopCause  # noqa: Y015
 
 @_typing.final
@@ -252,10 +256,13 @@ class ZoneSpec(_message.Message):
     STOP_GROUP_FIELD_NUMBER: _builtins.int
     HOLD_MAX_MS_FIELD_NUMBER: _builtins.int
     CELLS_FIELD_NUMBER: _builtins.int
+    VACANCY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     capacity: _builtins.int
     stop_group: _builtins.str
     hold_max_ms: _builtins.int
+    vacancy: _builtins.str
+    """Who may prove the zone empty when it is blocked: "operator", or "holder" too."""
     @_builtins.property
     def cells(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cell]: ...
     def __init__(
@@ -266,10 +273,11 @@ class ZoneSpec(_message.Message):
         stop_group: _builtins.str = ...,
         hold_max_ms: _builtins.int = ...,
         cells: _abc.Iterable[Global___Cell] | None = ...,
+        vacancy: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "cells", b"cells", "hold_max_ms", b"hold_max_ms", "name", b"name", "stop_group", b"stop_group"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "cells", b"cells", "hold_max_ms", b"hold_max_ms", "name", b"name", "stop_group", b"stop_group", "vacancy", b"vacancy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -581,6 +589,7 @@ class Stop(_message.Message):
     AGE_MS_FIELD_NUMBER: _builtins.int
     ACKNOWLEDGED_BY_FIELD_NUMBER: _builtins.int
     UNCONFIRMED_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
     stop_id: _builtins.str
     cause: Global___StopCause.ValueType
     floor: _builtins.bool
@@ -601,6 +610,10 @@ class Stop(_message.Message):
     def unconfirmed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Occupants in scope that nobody has confirmed standing; a reset waits for them."""
 
+    @_builtins.property
+    def late(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Connected agents that were told and did not acknowledge within estop_ack_ms."""
+
     def __init__(
         self,
         *,
@@ -617,10 +630,11 @@ class Stop(_message.Message):
         age_ms: _builtins.int = ...,
         acknowledged_by: _abc.Iterable[_builtins.str] | None = ...,
         unconfirmed: _abc.Iterable[_builtins.str] | None = ...,
+        late: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_by", b"acknowledged_by", "active", b"active", "age_ms", b"age_ms", "cause", b"cause", "floor", b"floor", "reason", b"reason", "reset_by", b"reset_by", "reset_reason", b"reset_reason", "stop_groups", b"stop_groups", "stop_id", b"stop_id", "tripped_by", b"tripped_by", "unconfirmed", b"unconfirmed", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_by", b"acknowledged_by", "active", b"active", "age_ms", b"age_ms", "cause", b"cause", "floor", b"floor", "late", b"late", "reason", b"reason", "reset_by", b"reset_by", "reset_reason", b"reset_reason", "stop_groups", b"stop_groups", "stop_id", b"stop_id", "tripped_by", b"tripped_by", "unconfirmed", b"unconfirmed", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,6 +49,11 @@ class SafetyServiceStub:
                 request_serializer=zonelock_dot_v1_dot_safety__service__pb2.ClearZonesRequest.SerializeToString,
                 response_deserializer=zonelock_dot_v1_dot_safety__service__pb2.ClearZonesResponse.FromString,
                 _registered_method=True)
+        self.RevokeGrants = channel.unary_unary(
+                '/zonelock.v1.SafetyService/RevokeGrants',
+                request_serializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsRequest.SerializeToString,
+                response_deserializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsResponse.FromString,
+                _registered_method=True)
         self.ListStops = channel.unary_unary(
                 '/zonelock.v1.SafetyService/ListStops',
                 request_serializer=zonelock_dot_v1_dot_safety__service__pb2.ListStopsRequest.SerializeToString,
@@ -85,6 +90,13 @@ class SafetyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeGrants(self, request, context):
+        """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStops(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -114,6 +126,11 @@ def add_SafetyServiceServicer_to_server(servicer, server):
                     servicer.ClearZones,
                     request_deserializer=zonelock_dot_v1_dot_safety__service__pb2.ClearZonesRequest.FromString,
                     response_serializer=zonelock_dot_v1_dot_safety__service__pb2.ClearZonesResponse.SerializeToString,
+            ),
+            'RevokeGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeGrants,
+                    request_deserializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsRequest.FromString,
+                    response_serializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsResponse.SerializeToString,
             ),
             'ListStops': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStops,
@@ -207,6 +224,33 @@ class SafetyService:
             '/zonelock.v1.SafetyService/ClearZones',
             zonelock_dot_v1_dot_safety__service__pb2.ClearZonesRequest.SerializeToString,
             zonelock_dot_v1_dot_safety__service__pb2.ClearZonesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zonelock.v1.SafetyService/RevokeGrants',
+            zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsRequest.SerializeToString,
+            zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

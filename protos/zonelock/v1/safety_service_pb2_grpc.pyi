@@ -39,6 +39,8 @@ class SafetyServiceStub:
     """Ends stops by id. Motion does not restart: agents ask again."""
     ClearZones: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.ClearZonesRequest, _safety_service_pb2.ClearZonesResponse]
     """A named operator confirms that nobody stands in the zones any more."""
+    RevokeGrants: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.RevokeGrantsRequest, _safety_service_pb2.RevokeGrantsResponse]
+    """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms."""
     ListStops: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.ListStopsRequest, _safety_service_pb2.ListStopsResponse]
     ListAudit: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.ListAuditRequest, _safety_service_pb2.ListAuditResponse]
 
@@ -51,6 +53,8 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     """Ends stops by id. Motion does not restart: agents ask again."""
     ClearZones: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.ClearZonesRequest, _safety_service_pb2.ClearZonesResponse]  # type: ignore[assignment]
     """A named operator confirms that nobody stands in the zones any more."""
+    RevokeGrants: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.RevokeGrantsRequest, _safety_service_pb2.RevokeGrantsResponse]  # type: ignore[assignment]
+    """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms."""
     ListStops: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.ListStopsRequest, _safety_service_pb2.ListStopsResponse]  # type: ignore[assignment]
     ListAudit: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.ListAuditRequest, _safety_service_pb2.ListAuditResponse]  # type: ignore[assignment]
 
@@ -78,6 +82,14 @@ class SafetyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_safety_service_pb2.ClearZonesResponse, _abc.Awaitable[_safety_service_pb2.ClearZonesResponse]]:
         """A named operator confirms that nobody stands in the zones any more."""
+
+    @_abc_1.abstractmethod
+    def RevokeGrants(
+        self,
+        request: _safety_service_pb2.RevokeGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_safety_service_pb2.RevokeGrantsResponse, _abc.Awaitable[_safety_service_pb2.RevokeGrantsResponse]]:
+        """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms."""
 
     @_abc_1.abstractmethod
     def ListStops(

@@ -74,6 +74,8 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     """The agent still occupies zones."""
     REJECT_REASON_WAIT_ENDED: _RejectReason.ValueType  # 11
     """The waiter's agent went away, or the wait ran out."""
+    REJECT_REASON_REVOKED: _RejectReason.ValueType  # 12
+    """The grant is being taken back; it cannot be extended."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper): ...
 
@@ -100,6 +102,8 @@ REJECT_REASON_STILL_HOLDING: RejectReason.ValueType  # 10
 """The agent still occupies zones."""
 REJECT_REASON_WAIT_ENDED: RejectReason.ValueType  # 11
 """The waiter's agent went away, or the wait ran out."""
+REJECT_REASON_REVOKED: RejectReason.ValueType  # 12
+"""The grant is being taken back; it cannot be extended."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 @_typing.final
@@ -145,6 +149,7 @@ class Operation(_message.Message):
     TELEMETRY_FIELD_NUMBER: _builtins.int
     STOP_ACK_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    PROVE_VACANCY_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     @_builtins.property
     def hello(self) -> Global___Hello: ...
@@ -166,6 +171,8 @@ class Operation(_message.Message):
     def stop_ack(self) -> Global___StopAck: ...
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
+    @_builtins.property
+    def prove_vacancy(self) -> Global___ProveVacancy: ...
     def __init__(
         self,
         *,
@@ -180,12 +187,13 @@ class Operation(_message.Message):
         telemetry: Global___Telemetry | None = ...,
         stop_ack: Global___StopAck | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        prove_vacancy: Global___ProveVacancy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "ask", b"ask", "cancel", b"cancel", "decline", b"decline", "extend", b"extend", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "release", b"release", "stop_ack", b"stop_ack", "telemetry", b"telemetry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "ask", b"ask", "cancel", b"cancel", "decline", b"decline", "extend", b"extend", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "prove_vacancy", b"prove_vacancy", "release", b"release", "stop_ack", b"stop_ack", "telemetry", b"telemetry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "agent_id", b"agent_id", "ask", b"ask", "cancel", b"cancel", "decline", b"decline", "extend", b"extend", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "release", b"release", "stop_ack", b"stop_ack", "telemetry", b"telemetry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "agent_id", b"agent_id", "ask", b"ask", "cancel", b"cancel", "decline", b"decline", "extend", b"extend", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "prove_vacancy", b"prove_vacancy", "release", b"release", "stop_ack", b"stop_ack", "telemetry", b"telemetry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "ask", "cancel", "release", "abandon", "decline", "extend", "telemetry", "stop_ack", "goodbye"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "ask", "cancel", "release", "abandon", "decline", "extend", "telemetry", "stop_ack", "goodbye", "prove_vacancy"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -415,6 +423,7 @@ class Telemetry(_message.Message):
     INSIDE_KNOWN_FIELD_NUMBER: _builtins.int
     PROGRESS_PERMILLE_FIELD_NUMBER: _builtins.int
     ACTIVITY_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
     has_position: _builtins.bool
     x_mm: _builtins.int
     y_mm: _builtins.int
@@ -422,6 +431,8 @@ class Telemetry(_message.Message):
     inside_known: _builtins.bool
     progress_permille: _builtins.int
     activity: _builtins.str
+    nonce: _builtins.int
+    """Of a proof of vacancy under way; 0 otherwise."""
     @_builtins.property
     def inside_zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every zone that the contour with its load touches. Empty with inside_known false means: not said."""
@@ -437,14 +448,38 @@ class Telemetry(_message.Message):
         inside_known: _builtins.bool = ...,
         progress_permille: _builtins.int = ...,
         activity: _builtins.str = ...,
+        nonce: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "has_position", b"has_position", "heading_mdeg", b"heading_mdeg", "inside_known", b"inside_known", "inside_zones", b"inside_zones", "progress_permille", b"progress_permille", "x_mm", b"x_mm", "y_mm", b"y_mm"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "has_position", b"has_position", "heading_mdeg", b"heading_mdeg", "inside_known", b"inside_known", "inside_zones", b"inside_zones", "nonce", b"nonce", "progress_permille", b"progress_permille", "x_mm", b"x_mm", "y_mm", b"y_mm"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Telemetry: _TypeAlias = Telemetry  # noqa: Y015
+
+@_typing.final
+class ProveVacancy(_message.Message):
+    """The last holder of blocked zones wants to prove that it left them. Answered Challenged where every zone of the token allows
+    it (vacancy: holder in the floor), and Released once enough reports with the nonce lie wholly outside.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.int
+    def __init__(
+        self,
+        *,
+        token: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProveVacancy: _TypeAlias = ProveVacancy  # noqa: Y015
 
 @_typing.final
 class StopAck(_message.Message):
@@ -538,6 +573,7 @@ class Answer(_message.Message):
     STOP_ENDED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
+    CHALLENGED_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     request_id: _builtins.str
     """The request this answers; empty for what the coordinator says by itself."""
@@ -569,6 +605,8 @@ class Answer(_message.Message):
     def failed(self) -> Global___Failed: ...
     @_builtins.property
     def revoked(self) -> Global___Revoked: ...
+    @_builtins.property
+    def challenged(self) -> Global___Challenged: ...
     def __init__(
         self,
         *,
@@ -588,12 +626,13 @@ class Answer(_message.Message):
         stop_ended: Global___StopEnded | None = ...,
         failed: Global___Failed | None = ...,
         revoked: Global___Revoked | None = ...,
+        challenged: Global___Challenged | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "cancelled", b"cancelled", "expired", b"expired", "extended", b"extended", "failed", b"failed", "granted", b"granted", "kind", b"kind", "queued", b"queued", "rejected", b"rejected", "released", b"released", "revoked", b"revoked", "stop_ended", b"stop_ended", "stop_raised", b"stop_raised", "warned", b"warned", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "cancelled", b"cancelled", "challenged", b"challenged", "expired", b"expired", "extended", b"extended", "failed", b"failed", "granted", b"granted", "kind", b"kind", "queued", b"queued", "rejected", b"rejected", "released", b"released", "revoked", b"revoked", "stop_ended", b"stop_ended", "stop_raised", b"stop_raised", "warned", b"warned", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "agent_id", b"agent_id", "cancelled", b"cancelled", "expired", b"expired", "extended", b"extended", "failed", b"failed", "granted", b"granted", "kind", b"kind", "queued", b"queued", "rejected", b"rejected", "released", b"released", "request_id", b"request_id", "revoked", b"revoked", "stop_ended", b"stop_ended", "stop_raised", b"stop_raised", "warned", b"warned", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "agent_id", b"agent_id", "cancelled", b"cancelled", "challenged", b"challenged", "expired", b"expired", "extended", b"extended", "failed", b"failed", "granted", b"granted", "kind", b"kind", "queued", b"queued", "rejected", b"rejected", "released", b"released", "request_id", b"request_id", "revoked", b"revoked", "stop_ended", b"stop_ended", "stop_raised", b"stop_raised", "warned", b"warned", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "granted", "queued", "rejected", "cancelled", "released", "abandoned", "extended", "warned", "expired", "stop_raised", "stop_ended", "failed", "revoked"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "granted", "queued", "rejected", "cancelled", "released", "abandoned", "extended", "warned", "expired", "stop_raised", "stop_ended", "failed", "revoked", "challenged"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -900,7 +939,9 @@ Global___Expired: _TypeAlias = Expired  # noqa: Y015
 
 @_typing.final
 class Revoked(_message.Message):
-    """The coordinator ended the grant; stand still. Its zones stay occupied."""
+    """An operator takes the grant back: stand still, then confirm with Abandon (standing) or, once outside, Release. Until then
+    it is held, cannot be extended, and its deadline goes on.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -925,6 +966,36 @@ class Revoked(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Revoked: _TypeAlias = Revoked  # noqa: Y015
+
+@_typing.final
+class Challenged(_message.Message):
+    """Send this many reports of the whole contour outside, each with the nonce, at least spacing_ms apart."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    SPACING_MS_FIELD_NUMBER: _builtins.int
+    token: _builtins.int
+    nonce: _builtins.int
+    samples: _builtins.int
+    spacing_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        token: _builtins.int = ...,
+        nonce: _builtins.int = ...,
+        samples: _builtins.int = ...,
+        spacing_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nonce", b"nonce", "samples", b"samples", "spacing_ms", b"spacing_ms", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Challenged: _TypeAlias = Challenged  # noqa: Y015
 
 @_typing.final
 class StopRaised(_message.Message):
