@@ -96,11 +96,14 @@ export class Panel {
 
   #updateStop(item, { view, since }) {
     const { title, age, reason, scope, unsure, clear, reset } = item.parts;
-    say(title, STOP_CAUSE_TEXT[bare(view.cause, "STOP_CAUSE_")] ?? "Stop");
+    const cause = bare(view.cause, "STOP_CAUSE_");
+    const who = cause === "OPERATOR" || cause === "AGENT" ? `, ${view.tripped_by}` : "";
+    say(title, (STOP_CAUSE_TEXT[cause] ?? "Stop") + who);
     say(age, span(this.state.running(0, since)));
-    say(reason, view.reason || `by ${view.tripped_by}`);
+    say(reason, view.reason);
     const acked = view.acknowledged_by.length ? ` · standing: ${some(view.acknowledged_by)}` : "";
-    say(scope, `Stops ${scopeText(view)} (${plural(this.state.plan.covered(view).length, "zone")})${acked}`);
+    const late = view.late?.length ? ` · no acknowledgement in time: ${some(view.late)}` : "";
+    say(scope, `Stops ${scopeText(view)} (${plural(this.state.plan.covered(view).length, "zone")})${acked}${late}`);
     const waiting = view.unconfirmed.length > 0;
     unsure.hidden = clear.hidden = !waiting;
     if (waiting) {

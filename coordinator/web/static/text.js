@@ -57,7 +57,7 @@ export const CAUSE_TEXT = {
   UNSPECIFIED: "",
 };
 
-export const STOP_CAUSE_TEXT = { OVERDUE: "Overdue hold", OPERATOR: "Operator’s stop", AGENT: "Agent’s stop", LEDGER: "Stop found outside the ledger", UNSPECIFIED: "Stop" };
+export const STOP_CAUSE_TEXT = { OVERDUE: "Overdue hold", OPERATOR: "Operator’s stop", AGENT: "Agent’s stop", LEDGER: "Ledger older than its agents", UNSPECIFIED: "Stop" };
 
 export const LINK_TEXT = { CONNECTED: "connected", SILENT: "silent", GONE: "gone", UNSPECIFIED: "unknown" };
 
