@@ -8,7 +8,7 @@ before any process starts. Never imports the SDK.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -150,7 +150,7 @@ class Report:
         return json.dumps(asdict(self))
 
 
-def latency(samples_ms: list[float]) -> Latency:
+def latency(samples_ms: Collection[float]) -> Latency:
     """Nearest-rank percentiles."""
     if not samples_ms:
         return Latency()

@@ -36,6 +36,14 @@ class Endpoint:
     target: str
     web_url: str
     store: str
+    process: ServeProcess | None = None
+
+    async def died(self) -> str:
+        """Returns the last words of the coordinator that was started here, when it ends; never for another's."""
+        if self.process is None:
+            never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            return await never
+        return await self.process.ended()
 
 
 class ServeProcess:
@@ -101,6 +109,13 @@ class ServeProcess:
         if self._ready is not None and self._ready.done() and not self._ready.cancelled():
             self._ready.exception()  # seen: start() has told it already, or nobody waits any more
 
+    async def ended(self) -> str:
+        """Waits for the child's end; returns its last words."""
+        process, _ = self._started()
+        await process.wait()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        return self.last_words()
+
     def last_words(self) -> str:
         return "\n".join(self._log) or "(nothing)"
 
@@ -149,7 +164,7 @@ async def coordinator(options: SimOptions, floor_yaml: str) -> AsyncIterator[End
         child = ServeProcess(_serve_arguments(options, floor_path, store))
         stack.push_async_callback(child.stop)
         ready = await child.start()
-        yield Endpoint(str(ready.get("grpc", "")), str(ready.get("web") or ""), store)
+        yield Endpoint(str(ready.get("grpc", "")), str(ready.get("web") or ""), store, child)
 
 
 async def _store(options: SimOptions, folder: Path, stack: contextlib.AsyncExitStack) -> str:

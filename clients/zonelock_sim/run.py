@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from zonelock_client import Operator, RequestError
 
@@ -46,23 +47,42 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
     """
     telling = _Telling(tell)
     stage = await load_stage(options)
+    uplink = Uplink(floor_hash=stage.floor.hash, gateway=options.gateway)
+    scene = Scene(stage.floor, options, uplink, pairs=stage.pairs, tell=telling.say)
     telling.say("starting", _opening(options, stage))
     async with _endpoint(options, stage) as endpoint:
         telling.at(endpoint)
         telling.say("ready", f"coordinator at {endpoint.target}, store {endpoint.store}")
-        async with Uplink(endpoint.target, floor_hash=stage.floor.hash, gateway=options.gateway) as uplink:
-            scene = Scene(stage.floor, options, uplink, pairs=stage.pairs, tell=telling.say)
-            progress = asyncio.create_task(telling.every_second(scene))
-            watching = asyncio.create_task(uplink.watch(scene.world.traffic, frozenset(scene.agents)))
+        async with uplink.open(endpoint.target):
+            beside = [
+                asyncio.create_task(telling.every_second(scene)),
+                asyncio.create_task(uplink.watch(scene.world.traffic, frozenset(scene.agents))),
+            ]
             try:
-                await scene.run(options.seconds, stop)
+                await _unless_it_dies(scene.run(options.seconds, stop), endpoint)
             finally:
-                progress.cancel()
-                watching.cancel()
-                await asyncio.gather(progress, watching, return_exceptions=True)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
             report = replace(scene.report(), store=endpoint.store.partition(":")[0])
         telling.say("stopping", "done; stopping what was started", report)
     return report
+
+
+async def _unless_it_dies(running: Coroutine[Any, Any, None], endpoint: Endpoint) -> None:
+    """Runs to the end, or raises SimError when the coordinator that this run started ends before."""
+    run, died = asyncio.create_task(running), asyncio.create_task(endpoint.died())
+    try:
+        await asyncio.wait({run, died}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (run, died):
+            if not task.done():
+                task.cancel()
+        await asyncio.gather(run, died, return_exceptions=True)
+    if not run.cancelled():
+        run.result()
+    elif not died.cancelled():
+        raise SimError(f"the coordinator ended while agents were driving; it said:\n{died.result()}")
 
 
 async def load_stage(options: SimOptions) -> Stage:

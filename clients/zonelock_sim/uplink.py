@@ -7,9 +7,9 @@ would, only to see where agents that are not of this fleet stand in the way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator
 
 from zonelock.v1.floor_pb2 import SLOT_STATE_FREE
 from zonelock.v1.zone_service_pb2 import WatchFloorResponse
@@ -26,10 +26,10 @@ STOP_WITHIN_S = 10.0
 
 
 class Uplink:
-    """Implements `world.Links`. An async context manager; on the way out every agent's client is closed."""
+    """Implements `world.Links`."""
 
-    def __init__(self, target: str, *, floor_hash: str, gateway: bool) -> None:
-        self._target = target
+    def __init__(self, *, floor_hash: str, gateway: bool) -> None:
+        self._target = ""
         self._floor_hash = floor_hash
         self._gateway = gateway
         self._fleet: Fleet | None = None
@@ -37,17 +37,18 @@ class Uplink:
         self._occupants: dict[str, tuple[str, ...]] = {}
         self._pictured = asyncio.Condition()
 
-    async def __aenter__(self) -> Self:
+    @contextlib.asynccontextmanager
+    async def open(self, target: str) -> AsyncIterator[None]:
+        """Agents can connect to the coordinator at `target` inside; on the way out every client is closed."""
+        self._target = target
         if self._gateway:
-            self._fleet = await connect_fleet(self._target)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await asyncio.gather(*(agent.close() for agent in self._agents.values()), return_exceptions=True)
-        if self._fleet is not None:
-            await self._fleet.close()
+            self._fleet = await connect_fleet(target)
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(agent.close() for agent in self._agents.values()), return_exceptions=True)
+            if self._fleet is not None:
+                await self._fleet.close()
 
     async def connect(self, introduction: Introduction) -> Link:
         if self._fleet is not None:

@@ -8,6 +8,7 @@ its floor.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -61,6 +62,10 @@ class Introduction:
     stopped: Callable[[Stop], Awaitable[None]]
 
 
+MAX_SAMPLES = 20_000
+"""Latencies are over the newest of each kind: an endless run keeps no endless lists."""
+
+
 class Links(Protocol):
     """How agents of this run reach the coordinator."""
 
@@ -87,9 +92,9 @@ class Tally:
     retreats: int = 0
     uncovered: int = 0
     longest_wait_ms: int = 0
-    uncontended_ms: list[float] = field(default_factory=list)
-    queued_ms: list[float] = field(default_factory=list)
-    tick_late_ms: list[float] = field(default_factory=list)
+    uncontended_ms: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
+    queued_ms: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
+    tick_late_ms: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_SAMPLES))
 
     def granted(self, waited_ms: float, *, queued: bool) -> None:
         self.grants += 1

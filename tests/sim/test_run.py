@@ -158,10 +158,25 @@ async def test_a_server_that_is_not_there_is_named(free_port: int) -> None:
         await run_sim(SimOptions(server=f"127.0.0.1:{free_port}", agents=1, seconds=1))
 
 
-async def test_an_incident_for_nobody_is_refused_and_the_coordinator_is_gone() -> None:
-    async with TestServer(bundled("machining")) as server:
-        with pytest.raises(IncidentError, match="no agent 'AGV_99' in this run"):
-            await run_sim(SimOptions(server=server.target, agents=2, incidents=(parse_incident("stall:AGV_99"),)))
+async def test_an_incident_for_nobody_and_too_many_vehicles_are_refused_before_anything_starts() -> None:
+    told: list[Progress] = []
+    with pytest.raises(IncidentError, match="no agent 'AGV_99' in this run"):
+        await run_sim(SimOptions(agents=2, incidents=(parse_incident("stall:AGV_99"),)), told.append)
+    with pytest.raises(SimError, match="agents 500: the floor has 19"):
+        await run_sim(SimOptions(agents=500), told.append)
+    assert told == []
+
+
+async def test_a_run_whose_coordinator_dies_says_so() -> None:
+    def kill(progress: Progress) -> None:
+        if progress.kind == "running" and progress.report is not None and progress.report.grants:
+            for child in children_of(os.getpid()):
+                if "serve" in command_of(child):
+                    os.kill(child, signal.SIGKILL)
+
+    with pytest.raises(SimError, match="the coordinator ended while agents were driving"):
+        async with asyncio.timeout(30):
+            await run_sim(SimOptions(agents=2, arms=False), kill)
 
 
 @pytest.mark.parametrize(
@@ -196,9 +211,9 @@ def test_a_child_dies_with_the_process_that_started_it() -> None:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         deadline = time.monotonic() + 10
-        while "sleep" not in command_of(pid) and time.monotonic() < deadline:
+        while not command_of(pid).startswith("sleep") and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert "sleep" in command_of(pid)
+        assert command_of(pid).startswith("sleep")
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         while is_alive(pid) and time.monotonic() < deadline:
@@ -208,8 +223,13 @@ def test_a_child_dies_with_the_process_that_started_it() -> None:
 
 def command_of(pid: int) -> str:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").split(" ")[0]
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     return ""
+
+
+def children_of(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 def is_alive(pid: int) -> bool:
