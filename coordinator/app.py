@@ -11,10 +11,12 @@ from collections.abc import Callable
 
 from coordinator.config import CoordinatorConfig
 from coordinator.floor import Floor
+from coordinator.pending_stops import PendingStops
 from coordinator.rpc.server import RpcServer
 from coordinator.rpc.translate import floor_message
 from coordinator.rpc.watch import FloorFeed
 from coordinator.runtime import Runtime
+from coordinator.stop_output import HookOutput, LogOutput
 from coordinator.store.etcd import EtcdStore
 from coordinator.store.port import Store
 from coordinator.store.sqlite import SqliteStore
@@ -48,16 +50,24 @@ class Coordinator:
         self.config = config
         self.floor = floor if floor is not None else Floor.load(config.floor)
         self._store = open_store(config)
+        path = config.pending_stops_file()
+        hooks = [HookOutput(config.stop_hook, config.stop_hook_timeout_ms)] if config.stop_hook else []
         self.runtime = Runtime(
             self.floor.spec(),
             self._store,
             config.timing(),
             assume_empty=config.assume_empty,
             check_invariants=config.check_invariants,
+            pending=PendingStops(path) if path is not None else None,
+            outputs=(LogOutput(), *hooks),
         )
         self._feed = FloorFeed(self.runtime, self.floor)
         self._rpc = RpcServer(self.runtime, self.floor, config.listen, feed=self._feed)
-        self._web = WebServer(self._feed, floor_message(self.floor), config.web) if config.web else None
+        self._web = (
+            WebServer(self._feed, floor_message(self.floor), config.web, leading=lambda: self.runtime.leading)
+            if config.web
+            else None
+        )
         self._task: asyncio.Task[None] | None = None
         self.target = ""
         self.web_url = ""

@@ -46,6 +46,10 @@ class CoordinatorConfig(BaseModel):
     lost_ms: int = Field(5_000, ge=200, le=600_000, description="Without acknowledgement a client is LOST.")
     reattach_ms: int = Field(2_000, ge=0, le=60_000, description="Nothing inherited trips within this after take-over.")
     telemetry_fresh_ms: int = Field(2_000, ge=100, le=60_000, description="Telemetry no older than this can extend.")
+    estop_ack_ms: int = Field(1_000, ge=50, le=60_000, description="A told agent that takes longer is an alarm.")
+    data_dir: Path | None = Field(None, description="Folder for stops that are not yet durable; see docs/cli.md.")
+    stop_hook: tuple[str, ...] = Field((), description="A command that passes stops on to the plant's safety chain.")
+    stop_hook_timeout_ms: int = Field(2_000, ge=100, le=60_000, description="The hook is killed after this; an alarm.")
     rho_ppm: int = Field(10_000, ge=0, le=200_000, description="Clock-rate error that both sides allow for.")
 
     @field_validator("listen", "web")
@@ -110,7 +114,21 @@ class CoordinatorConfig(BaseModel):
             lost_ms=self.lost_ms,
             reattach_ms=self.reattach_ms,
             telemetry_fresh_ms=self.telemetry_fresh_ms,
+            estop_ack_ms=self.estop_ack_ms,
         )
+
+    def pending_stops_file(self) -> Path | None:
+        """Where stops that have left and are not yet durable are kept: `data_dir`, or beside the SQLite ledger, or
+        `zonelock-data` for a coordinator on etcd; nowhere for one in memory.
+        """
+        kind, _, rest = self.store.partition(":")
+        folder = self.data_dir
+        if folder is None and kind == "sqlite":
+            folder = Path(rest).parent
+        if folder is None and kind == "etcd":
+            folder = Path("zonelock-data")
+        name = (self.name or self.listen).replace(":", "-").replace("/", "-")
+        return None if folder is None else folder / f"{name}.pending-stops.json"
 
 
 def make(values: Mapping[str, Any], source: str = "arguments") -> CoordinatorConfig:

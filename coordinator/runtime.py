@@ -25,8 +25,10 @@ from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.invariants import check
 from coordinator.core.machine import FloorChanged, InvariantViolation, Machine
-from coordinator.core.model import FloorSpec, StopRecord, Timing
+from coordinator.core.model import CounterRecord, FloorSpec, StopRecord, Timing
 from coordinator.core.rejections import Refusal
+from coordinator.pending_stops import PendingStops
+from coordinator.stop_output import StopOutput, StopOutputs
 from coordinator.store import codec
 from coordinator.store.port import (
     MAX_OPERATIONS,
@@ -44,6 +46,8 @@ log = logging.getLogger("zonelock.runtime")
 
 TICK_MS = 100
 """A fenced commit at least this often: it proves leadership, renews the lease and gates heartbeat acknowledgements."""
+
+ALARMS_KEPT = 100
 
 MIN_TIMER_MS = 2
 """A deadline that cannot be acted on yet (its extension is being committed) is looked at again after this."""
@@ -99,10 +103,14 @@ class Runtime:
         *,
         assume_empty: bool = False,
         check_invariants: bool = False,
+        pending: PendingStops | None = None,
+        outputs: Sequence[StopOutput] = (),
         now_ms: Callable[[], int] = boottime_ms,
         wall_time: Callable[[], str] = utc_now,
     ) -> None:
-        """`now_ms` is monotonic; `wall_time` is for the audit's readers and part of no decision."""
+        """`now_ms` is monotonic; `wall_time` is for the audit's readers and part of no decision. Without `pending`,
+        stops that are not yet durable live only as long as this process.
+        """
         self.now_ms, self._wall_time = now_ms, wall_time
         self._floor, self._store, self._timing = floor, store, timing
         self._assume_empty, self._check_invariants = assume_empty, check_invariants
@@ -118,7 +126,14 @@ class Runtime:
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._last_commit_ms = 0
+        self._pending = pending
         self._stops_in_flight: dict[str, StopRecord] = {}
+        self._pending_changed = asyncio.Event()
+        self._leaving: deque[tuple[int, int]] = deque()
+        self._highest_token = 0
+        self.alarms: deque[str] = deque(maxlen=ALARMS_KEPT)
+        self.alarms_raised = 0
+        self._outputs = StopOutputs(outputs, self.alarm)
         self._broken: Exception | None = None
         self.on_leading: list[Callable[[bool], None]] = []
 
@@ -171,13 +186,31 @@ class Runtime:
             return
         if step.stops:
             self._let_go(step.stops)
-        for write in step.writes:
-            if isinstance(write.record, StopRecord) and write.record.active:
-                self._stops_in_flight[write.record.stop_id] = write.record
+        self._note_step(event, step)
         if step.writes or step.sends:
             self._steps.append(step)
             self._wake.set()
         self._set_timer()
+
+    def _note_step(self, event: ev.Event, step: fx.Step) -> None:
+        """What must not be forgotten, should the commit of this step fail."""
+        for write in step.writes:
+            if isinstance(write.record, StopRecord) and write.record.active:
+                self._stops_in_flight[write.record.stop_id] = write.record
+                self._pending_changed.set()
+                self._outputs.order(write.record)
+        if isinstance(event, (ev.Released, ev.Abandoned)):
+            done = any(isinstance(s.answer, (fx.Released, fx.Abandoned)) for s in step.sends)
+            if done and step.writes:
+                self._leaving.append((step.seq, event.token))
+        for sentence in step.alarms:
+            self.alarm(sentence)
+
+    def alarm(self, sentence: str) -> None:
+        """For whoever is on call: logged, counted, and kept for a while."""
+        self.alarms_raised += 1
+        self.alarms.append(sentence)
+        log.critical("ALARM: %s", sentence)
 
     def _quarantine(self, event: ev.Event, error: Exception) -> None:
         """An event made the core raise: its effects are dropped with the whole in-memory state, which is reloaded."""
@@ -224,6 +257,10 @@ class Runtime:
 
     async def run(self) -> None:
         """Leads whenever it can, for ever. Raises Halted, FloorChanged, codec errors and store misconfiguration."""
+        if self._pending is not None:
+            self._stops_in_flight.update(await asyncio.to_thread(self._pending.read))
+        self._outputs.start()
+        keeper = asyncio.create_task(self._keep_pending(), name="zonelock-pending-stops")
         try:
             while True:
                 self.epoch = await self._store.lead()
@@ -240,6 +277,21 @@ class Runtime:
                     ) from conflict
         finally:
             self._forget(Refusal.NOT_LEADER, "this coordinator is shutting down")
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            await self._outputs.close()
+
+    async def _keep_pending(self) -> None:
+        """Keeps the file of stops that are not yet durable up to date, one write at a time."""
+        while True:
+            await self._pending_changed.wait()
+            self._pending_changed.clear()
+            if self._pending is None:
+                continue
+            try:
+                await asyncio.to_thread(self._pending.write, list(self._stops_in_flight.values()))
+            except OSError as error:
+                self.alarm(f"cannot keep stops that are not yet durable beside the coordinator: {error}")
 
     async def _load(self) -> None:
         loaded = await self._load_patiently()
@@ -249,11 +301,21 @@ class Runtime:
         now_ms = self.now_ms()
         self._steps.clear()
         self._heard.clear()
+        leaving = tuple(token for _, token in self._leaving)
+        self._leaving.clear()
         self._broken = None
         self._machine = Machine(self._floor, ledger, self._timing, now_ms)
         self._last_commit_ms = now_ms
         wall = self._wall_time()
-        self._handle(ev.Started(now_ms=now_ms, assume_empty=self._assume_empty, recorded_at=wall))
+        started = ev.Started(
+            now_ms=now_ms, assume_empty=self._assume_empty, highest_token=self._highest_token, recorded_at=wall
+        )
+        self._handle(started)
+        if leaving:
+            self._handle(ev.ReleasesRecalled(now_ms=now_ms, tokens=leaving))
+        for active in ledger.stops:
+            if active.active:
+                self._outputs.order(active)
         for stop in list(self._stops_in_flight.values()):
             self._handle(ev.StopRecovered(now_ms=now_ms, stop=stop, recorded_at=wall))
 
@@ -329,8 +391,16 @@ class Runtime:
         self.commits += 1
         for write in writes.values():
             if isinstance(write.record, StopRecord):
-                self._stops_in_flight.pop(write.record.stop_id, None)
+                self._stop_is_durable(write.record)
+            elif isinstance(write.record, CounterRecord):
+                self._highest_token = max(self._highest_token, write.record.token)
         self._set_leading(True)
+
+    def _stop_is_durable(self, stop: StopRecord) -> None:
+        if self._stops_in_flight.pop(stop.stop_id, None) is not None:
+            self._pending_changed.set()
+        if not stop.active:
+            self._outputs.order(stop)
 
     def _release(self, batch: list[fx.Step], sealed: dict[int, int]) -> None:
         """The batch is durable: deadlines count from now, then its answers leave, each as true as it is at this
@@ -338,7 +408,10 @@ class Runtime:
         """
         machine = self.machine
         if batch:
-            self._handle(ev.Committed(now_ms=self.now_ms(), upto=batch[-1].seq))
+            upto = batch[-1].seq
+            while self._leaving and self._leaving[0][0] <= upto:
+                self._leaving.popleft()
+            self._handle(ev.Committed(now_ms=self.now_ms(), upto=upto))
         current = (machine.as_of_now(send) for step in batch for send in step.sends)
         for conn, sends in _by_conn([s for s in current if s is not None]).items():
             outlet = self._outlets.get(conn)

@@ -142,7 +142,7 @@ def connect(
     `stop_ms`: what the machine needs from the command to a stand; D lies this much before the end of a grant.
     `floor_hash`: the floor the agent navigates by; another one is refused.
     `standing_zones`: zones the machine stands in without a grant; they become occupied (BLOCKED) by it.
-    `highest_token`: the highest token an earlier process saw; an older ledger is then refused (LEDGER_BEHIND).
+    `highest_token`: the highest token an earlier process saw; an older ledger then stops the floor.
     `auto_extend`: extend a grant by itself when four fifths are over and the reported progress rose.
     `on_halt`: the motion stop, called from the dead-man's thread; see `Agent.on_halt`. Give one if anything moves.
     `on_stop`, `on_link`, `on_warned`: see the methods of the same names.
@@ -150,7 +150,7 @@ def connect(
     `connect_timeout_s`: how long to try for the first welcome.
 
     Raises ArgumentError, LinkLost (nobody answered), RequestError (refused: DUPLICATE_AGENT, UNKNOWN_AGENT_KIND,
-    FLOOR_MISMATCH, LEDGER_BEHIND, ...).
+    FLOOR_MISMATCH, ...).
     """
 
     async def make() -> Agent:

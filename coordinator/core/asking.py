@@ -31,6 +31,7 @@ class Asking(State):
             return
         stops = self._stops_against(session, event.zones)
         if stops:
+            session.awaited_stops.update(stops)
             message = f"{', '.join(event.zones)}: stopped by {', '.join(stops)}; ask again after the reset"
             self._answer(event, fx.Rejected(Rejection.STOPPED, message, zones=event.zones, stop_ids=tuple(stops)))
             return

@@ -179,8 +179,9 @@ class Safety(Presence):
         for agent_id in sorted(self.sessions):
             session = self.sessions[agent_id]
             session.acked_stops.discard(stop.stop_id)
-            if stop.stop_id in session.told_stops:
-                del session.told_stops[stop.stop_id]
+            if stop.stop_id in session.told_stops or stop.stop_id in session.awaited_stops:
+                session.told_stops.pop(stop.stop_id, None)
+                session.awaited_stops.discard(stop.stop_id)
                 self._tell(agent_id, fx.StopEnded(stop))
                 self._changes.agents.add(agent_id)
         for dropped in self.stops.drop_oldest_ended(self.timing.ended_stops_max):

@@ -38,7 +38,10 @@ class Challenge:
 
 @dataclass(slots=True)
 class Session:
-    """One agent's session. `stream` is its live stream; `calls` are unary calls under way; `told_stops` says when."""
+    """One agent's session. `stream` is its live stream; `calls` are unary calls under way.
+
+    `told_stops`: stops that cover it, and when it was told. `awaited_stops`: they rejected its asks, no more.
+    """
 
     agent_id: str
     session: str
@@ -53,6 +56,7 @@ class Session:
     activity: str = ""
     acked_stops: set[str] = field(default_factory=set)
     told_stops: dict[str, int] = field(default_factory=dict)
+    awaited_stops: set[str] = field(default_factory=set)
     challenge: Challenge | None = None
     reported_gone: set[int] = field(default_factory=set)
     requests: OrderedDict[str, RequestMemo] = field(default_factory=OrderedDict)

@@ -48,6 +48,9 @@ class Stopping(Holding):
             message = f"{', '.join(waiter.zones)}: stopped by {stop.stop_id}; ask again after the reset"
             rejected = fx.Rejected(Rejection.STOPPED, message, zones=waiter.zones, stop_ids=(stop.stop_id,))
             self._drop_waiter(waiter)
+            session = self.sessions.get(waiter.agent_id)
+            if session is not None:
+                session.awaited_stops.add(stop.stop_id)
             self._send(waiter.conn, waiter.agent_id, waiter.request_id, rejected)
         return stop
 
@@ -117,8 +120,11 @@ class Stopping(Holding):
         session = self._speaker(event)
         for stop_id in event.stop_ids:
             stop = self.stops.get(stop_id)
-            if stop is None or not stop.active:
-                continue  # reset meanwhile; the StopEnded is on its way
+            if stop is None:
+                continue  # of another ledger; its hello adopts what it is latched by
+            if not stop.active:
+                self._answer(event, fx.StopEnded(stop))
+                continue
             session.acked_stops.add(stop_id)
             self._changes.stops.add(stop_id)
         self._changes.agents.add(event.agent_id)

@@ -348,7 +348,7 @@ async def test_a_refusal_after_a_reconnection_ends_what_waits_and_loses_the_gran
             return
         hello = await talk.expect("hello")
         failed = pb.Failed(
-            code=grpc.StatusCode.FAILED_PRECONDITION.value[0], reason="LEDGER_BEHIND", message="restored"
+            code=grpc.StatusCode.FAILED_PRECONDITION.value[0], reason="FLOOR_MISMATCH", message="restored"
         )
         await talk.say(pb.Answer(agent_id=hello.agent_id, failed=failed))
         await talk.expect("ask")
@@ -357,7 +357,7 @@ async def test_a_refusal_after_a_reconnection_ends_what_waits_and_loses_the_gran
         grant = await agent.acquire("Z_31", expected_ms=60_000)
         with pytest.raises(RequestError) as caught:
             await agent.acquire("Z_32", expected_ms=60_000)
-        assert caught.value.reason == "LEDGER_BEHIND"
+        assert caught.value.reason == "FLOOR_MISMATCH"
         assert await grant.lost == "refused"
         with pytest.raises(RequestError):
             await agent.acquire("Z_32", expected_ms=60_000)

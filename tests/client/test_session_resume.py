@@ -256,6 +256,6 @@ def test_a_refusal_after_a_reconnection_loses_the_grants() -> None:
     wire.hold(7, "Z_1")
     held = wire.agent.grants[7]
     wire.reconnect()
-    wire.say(failed(9, "LEDGER_BEHIND"))
+    wire.say(failed(9, "FLOOR_MISMATCH"))
     assert held.lost_reason is LostReason.REFUSED
     assert len(wire.of(HelloRefused)) == 1

@@ -71,7 +71,7 @@ def test_a_reservation_does_not_bind_an_agent_that_must_move_first() -> None:
 
 
 def test_a_new_wait_frees_whoever_now_stands_in_the_reservers_way() -> None:
-    """kept waits for B, reserved by big. When big's obstacle itself comes to wait for kept, kept must be let through."""
+    """Kept waits for B, reserved by big; once what stops big waits for kept, kept is let through."""
     bench = bench_with("a", "kept", "big")
     only(bench.ask("a", "A"), fx.Granted)
     only(bench.ask("kept", "C"), fx.Granted)
@@ -79,6 +79,15 @@ def test_a_new_wait_frees_whoever_now_stands_in_the_reservers_way() -> None:
     only(bench.ask("kept", "B"), fx.Queued)
     bench.ask("a", "C")
     assert [u.zone for u in bench.machine.units.of_agent("kept")] == ["B", "C"]
+
+
+def test_a_grant_frees_whoever_now_stands_in_the_reservers_way() -> None:
+    bench = bench_with("a", "big", "c")
+    only(bench.ask("a", "A"), fx.Granted)
+    only(bench.ask("big", "A", "B", "C"), fx.Queued)
+    only(bench.ask("c", "B"), fx.Queued)
+    bench.ask("c", "C", priority=1)  # ahead of big, and from now on in its way
+    assert [u.zone for u in bench.machine.units.of_agent("c")] == ["B", "C"]
 
 
 def test_a_silent_waiter_is_passed_over_until_it_speaks() -> None:

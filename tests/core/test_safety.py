@@ -299,6 +299,22 @@ def test_an_agent_that_is_slow_to_acknowledge_a_stop_is_named_once() -> None:
     assert bench.machine.late_to_acknowledge(bench.machine.stops.active()[0], bench.now_ms) == []
 
 
+def test_whoever_was_rejected_by_a_stop_is_told_when_it_ends() -> None:
+    bench, stop_id = overdue()
+    bench.ask("b", "B")
+    bench.acknowledge("a")
+    told = [a for a in bench.reset(stop_id) if isinstance(a, fx.StopEnded)]
+    assert len(told) == 2
+
+
+def test_an_acknowledgement_that_crosses_the_reset_is_answered_with_the_end() -> None:
+    bench, stop_id = overdue()
+    bench.acknowledge("a")
+    bench.reset(stop_id)
+    late = ev.StopAcked(**bench._who("a"), stop_ids=(stop_id,))
+    assert only(bench.do(late), fx.StopEnded).stop.stop_id == stop_id
+
+
 # -- revoking ----------------------------------------------------------------------------------------------------------
 
 
