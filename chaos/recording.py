@@ -147,6 +147,8 @@ def answer_fields(answer: fx.Answer, request_id: str = "") -> dict[str, Any]:
                 found["token"] = answer.token
         case fx.Failed():
             found["reason"] = answer.refusal.value
+            token = dict(answer.metadata).get("token", "")
+            found |= {"token": int(token)} if token.isdecimal() else {}
         case fx.Released() | fx.Abandoned() | fx.Revoked():
             found |= {"token": answer.token, "zones": list(answer.zones)}
         case fx.Extended():

@@ -1,0 +1,179 @@
+"""I1: agents holding or possibly occupying a zone never exceed its capacity. Judged by where bodies are.
+
+Two truths are counted together: bodies inside a zone, and agents that were told they may enter it and may still act
+on that. An entitlement ends when its agent gives the grant back, `stop_ms` after it learns that the grant is over, or
+when even a clock that is wrong by rho says that D has passed. A body that people or chance put somewhere is not the
+coordinator's doing; once the ledger knows that it stands there, it counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chaos.checkers.facts import DEFAULT_STOP_MS, FOREVER, Floor, Frames, granted_in, is_occupied
+from chaos.checkers.verdict import Findings, Violation, token_words
+from chaos.history import Line
+
+
+def exclusion(lines: Sequence[Line]) -> list[Violation]:
+    """Every violation of I1 in the history."""
+    return _Exclusion(lines).run()
+
+
+class _Exclusion:
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.findings = Findings("I1", lines)
+        self.floor, self.frames = Floor(), Frames()
+        self.inside: dict[str, set[str]] = {}
+        self.placed: set[tuple[str, str]] = set()
+        """(agent, zone) where people or chance put a body, until the ledger knows of it."""
+        self.may: dict[str, dict[tuple[str, int], int]] = {}
+        """zone -> (agent, token) -> until when the agent may act on it."""
+        self.returned: set[tuple[str, int, str]] = set()
+        self.latched: dict[str, set[str]] = {}
+        self.stop_ms: dict[str, int] = {}
+
+    def run(self) -> list[Violation]:
+        for line in self.findings.lines:
+            match line.kind:
+                case "floor":
+                    self.floor.take(line)
+                case "commit" | "step":
+                    self._slots_exist(line)
+                case "deliver":
+                    self._deliver(line)
+                case "stop":
+                    self.latched.setdefault(line["agent"], set()).add(line["stop_id"])
+                    self._wind_down(line, line["agent"])
+                case "send":
+                    self._send(line)
+                case "agent":
+                    self._agent(line)
+                case "body":
+                    self._body(line)
+                case _:
+                    pass
+        return self.findings.found
+
+    def _slots_exist(self, line: Line) -> None:
+        for unit in line.get("units") or ():
+            if is_occupied(unit):
+                self.placed.discard((unit["agent"], unit["zone"]))
+            zone, capacity = unit["zone"], self.floor.capacity.get(unit["zone"])
+            if capacity is not None and unit["slot"] >= capacity and unit["state"] != "FREE":
+                self.findings.add(
+                    line,
+                    f"{zone} has capacity {capacity}, and its slot {unit['slot']} is {unit['state']} "
+                    f"by {unit['agent']}",
+                    zones=[zone],
+                )
+
+    # -- being told ----------------------------------------------------------------------------------------------
+
+    def _deliver(self, line: Line) -> None:
+        agent = line["agent"]
+        if line["answer"] in ("granted", "welcome"):
+            if line["answer"] == "granted" and self.latched.get(agent):
+                return  # declined unused
+            for grant in granted_in(line):
+                until = self.frames.latest_end(
+                    agent,
+                    line.get("conn", 0),
+                    grant.get("echo_frame", line.get("echo_frame")),
+                    grant.get("remaining_ms"),
+                )
+                if until > line.t:
+                    self._entitle(line, agent, grant["token"], grant["zones"], until)
+        elif line["answer"] == "extended":
+            until = self.frames.latest_end(agent, line.get("conn", 0), line.get("echo_frame"), line.get("remaining_ms"))
+            for told in self.may.values():
+                if (agent, line["token"]) in told:
+                    told[agent, line["token"]] = max(told[agent, line["token"]], until)
+        elif line["answer"] in ("expired", "revoked"):
+            self._wind_down(line, agent, line.get("token"))
+        elif line["answer"] == "stop_ended":
+            self.latched.get(agent, set()).discard(line.get("stop_id", ""))
+
+    def _entitle(self, line: Line, agent: str, token: int, zones: Sequence[str], until: int) -> None:
+        for zone in zones:
+            if (agent, token, zone) in self.returned:
+                continue  # a late copy; the agent knows that it gave this back
+            told = self.may.setdefault(zone, {})
+            told[agent, token] = max(until, told.get((agent, token), 0)) if until != FOREVER else FOREVER
+            self._count(line, zone, f"{agent} may enter {zone} (token {token_words(token)})")
+
+    def _count(self, line: Line, zone: str, because: str) -> None:
+        entitled = {agent for (agent, _), until in self.may.get(zone, {}).items() if until > line.t}
+        bodies = {a for a in self.inside.get(zone, set()) if (a, zone) not in self.placed}
+        capacity = self.floor.capacity.get(zone, 1)
+        if len(entitled | bodies) > capacity:
+            inside = ", ".join(sorted(bodies)) or "nobody"
+            others = ", ".join(sorted(entitled - bodies)) or "nobody"
+            self.findings.add(
+                line,
+                f"{because}, which has capacity {capacity}: inside {inside}; may enter besides: {others}",
+                key=(zone, tuple(sorted(entitled | bodies))),
+                zones=[zone],
+                agents=sorted(entitled | bodies),
+            )
+
+    # -- giving up -----------------------------------------------------------------------------------------------
+
+    def _send(self, line: Line) -> None:
+        self.frames.take(line)
+        agent, token = line["agent"], line.get("token")
+        if line["op"] in ("release", "decline") and token is not None:
+            zones = line.get("zones") or [z for z, told in self.may.items() if (agent, token) in told]
+            for zone in zones:
+                self.returned.add((agent, token, zone))
+                self.may.get(zone, {}).pop((agent, token), None)
+        elif line["op"] == "abandon" and token is not None:
+            self._wind_down(line, agent, token)
+
+    def _agent(self, line: Line) -> None:
+        agent, what = line["agent"], line["what"]
+        if line.get("stop_ms") is not None:
+            self.stop_ms[agent] = line["stop_ms"]
+        if what in ("lost", "dead_man"):
+            self._wind_down(line, agent, line.get("token"))
+        elif what in ("reboot", "down"):
+            self._wind_down(line, agent)
+        elif what == "latched":
+            self.latched.setdefault(agent, set()).add(line.get("stop_id", ""))
+            self._wind_down(line, agent)
+        elif what == "unlatched":
+            self.latched.get(agent, set()).discard(line.get("stop_id", ""))
+
+    def _wind_down(self, line: Line, agent: str, token: int | None = None) -> None:
+        """The agent knows that it must stand; it needs `stop_ms` to do so. Without a token: for all it was told."""
+        until = line.t + self.stop_ms.get(agent, DEFAULT_STOP_MS)
+        for told in self.may.values():
+            for key in [k for k in told if k[0] == agent and token in (None, k[1])]:
+                told[key] = min(told[key], until)
+
+    # -- the floor -----------------------------------------------------------------------------------------------
+
+    def _body(self, line: Line) -> None:
+        agent, what, zone = line["agent"], line["what"], line.get("zone")
+        if what == "removed":
+            for bodies in self.inside.values():
+                bodies.discard(agent)
+        elif what == "leave" and zone is not None:
+            self.inside.get(zone, set()).discard(agent)
+            self.placed.discard((agent, zone))
+        elif what == "enter" and zone is not None:
+            self._enters(line, agent, zone)
+
+    def _enters(self, line: Line, agent: str, zone: str) -> None:
+        self.inside.setdefault(zone, set()).add(agent)
+        if line.get("by", "self") != "self":
+            self.placed.add((agent, zone))
+            return
+        self.placed.discard((agent, zone))
+        told = [until for (who, _), until in self.may.get(zone, {}).items() if who == agent]
+        if not told or max(told) < line.t:
+            why = "was never told that it may" if not told else f"had to stand since {max(told)} ms"
+            self.findings.add(
+                line, f"{agent} enters {zone} and {why}", key=("enters", agent, zone), zones=[zone], agents=[agent]
+            )
+        self._count(line, zone, f"{agent} enters {zone}")

@@ -1,0 +1,239 @@
+"""I6: bounded overstay. A cut-off holder stands by its own deadline; a coordinator trips an overdue hold in time.
+
+The holder: by `t_send(echoed frame) + remaining_ms` of the newest grant or extension that it heard, its body stands,
+unless it gave the grant back before. (The SDK's D lies earlier by rho and by the stopping time; this is what D is
+for.) The coordinator: it trips `deadline:<token>` not before the committed time has passed, nor within `reattach_ms`
+of a takeover, and, while it commits without a gap, within 50 ms of the deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chaos.checkers.facts import FOREVER, PPM, Floor, Frames, Ledger, Unit, UnitId, granted_in, is_applied
+from chaos.checkers.verdict import Findings, Violation, token_words
+from chaos.history import Line
+
+TRIP_MS = 50
+"""From the deadline to the stop, for a coordinator whose fence is fresh."""
+
+FRESH_MS = 250
+"""A coordinator whose commits are never further apart has a fresh fence; it ticks every 100 ms."""
+
+SLACK_MS = 5
+"""Rounding, and the coarseness of the clock that bodies are observed with."""
+
+
+def overstay(lines: Sequence[Line]) -> list[Violation]:
+    """Every violation of I6 in the history."""
+    return _Overstay(lines).run()
+
+
+@dataclass(slots=True)
+class Hold:
+    """A grant as the ledger has it. `earliest` and `latest` bound its deadline for any clock within rho."""
+
+    agent: str
+    units: set[UnitId]
+    earliest: int
+    latest: int
+
+
+@dataclass(slots=True)
+class Leader:
+    """The coordinator whose commits succeed."""
+
+    coord: str
+    took_over: int
+    committed: int
+    fresh_since: int
+    """Since when it has committed without a gap."""
+
+
+class _Overstay:
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self.findings = Findings("I6", lines)
+        self.floor, self.frames, self.ledger = Floor(), Frames(), Ledger()
+        self.until: dict[str, dict[int, int]] = {}
+        """agent -> token -> by when it stands at the latest."""
+        self.zones: dict[tuple[str, int], set[str]] = {}
+        self.moving: dict[str, int] = {}
+        self.holds: dict[int, Hold] = {}
+        self.leader: Leader | None = None
+        self.tripped: set[int] = set()
+        self.decided_at: dict[int, int] = {}
+        """token -> when the newest step set its time."""
+
+    def run(self) -> list[Violation]:
+        for line in self.findings.lines:
+            match line.kind:
+                case "floor":
+                    self.floor.take(line)
+                case "deliver":
+                    self._deliver(line)
+                case "send":
+                    self._send(line)
+                case "body":
+                    self._body(line)
+                case "takeover" | "crash":
+                    self._leadership(line)
+                case "step":
+                    self._step(line)
+                case "commit":
+                    self._commit(line)
+                case _:
+                    pass
+            if self.moving:
+                self._must_stand(line)
+        return self.findings.found
+
+    # -- the holder ----------------------------------------------------------------------------------------------
+
+    def _deliver(self, line: Line) -> None:
+        agent, conn = line["agent"], line.get("conn", 0)
+        mine = self.until.setdefault(agent, {})
+        for grant in granted_in(line):
+            echo = grant.get("echo_frame", line.get("echo_frame"))
+            until = self.frames.latest_end(agent, conn, echo, grant.get("remaining_ms"))
+            if until > line.t and until != FOREVER:
+                known = mine.get(grant["token"])
+                mine[grant["token"]] = until if known is None else max(known, until)
+                self.zones[agent, grant["token"]] = set(grant["zones"])
+        if line["answer"] == "extended" and line["token"] in mine:
+            until = self.frames.latest_end(agent, conn, line.get("echo_frame"), line.get("remaining_ms"))
+            if until != FOREVER:
+                mine[line["token"]] = max(mine[line["token"]], until)
+
+    def _send(self, line: Line) -> None:
+        self.frames.take(line)
+        agent, token = line["agent"], line.get("token")
+        if token is None or line["op"] not in ("release", "decline", "abandon"):
+            return
+        left = self.zones.get((agent, token), set())
+        left -= set(line.get("zones") or left)
+        if not left:
+            self.until.get(agent, {}).pop(token, None)
+
+    def _body(self, line: Line) -> None:
+        if line["what"] in ("stop", "removed"):
+            self.moving.pop(line["agent"], None)
+        elif line["what"] == "start" and line.get("by", "self") == "self":
+            self.moving[line["agent"]] = line.t
+
+    def _must_stand(self, line: Line) -> None:
+        for agent, since in self.moving.items():
+            for token, until in self.until.get(agent, {}).items():
+                if line.t > until + SLACK_MS:
+                    self.findings.add(
+                        line,
+                        f"{agent} moves (since {since} ms) at {line.t} ms; its grant with token {token_words(token)} "
+                        f"was over at {until} ms by any clock, and it has not given it back",
+                        key=("moves", agent, token),
+                        agents=[agent],
+                        tokens=[token],
+                    )
+
+    # -- the coordinator -----------------------------------------------------------------------------------------
+
+    def _leadership(self, line: Line) -> None:
+        if line.kind == "takeover":
+            self.leader = Leader(line["coord"], line.t, line.t, line.t)
+            self.tripped.clear()
+            self.holds.clear()
+            for unit in self.ledger.units.values():
+                if unit["state"] == "HELD":
+                    self._hold(unit, *self._bounds(line.t, max(unit.get("remaining_ms", 0), self.floor.reattach_ms)))
+        elif self.leader is not None and self.leader.coord == line["coord"]:
+            self.leader = None
+
+    def _hold(self, unit: Unit, earliest: int, latest: int) -> None:
+        """Notes a hold; a later deadline of the same grant counts."""
+        hold = self.holds.setdefault(unit["token"], Hold(unit["agent"], set(), earliest, latest))
+        hold.units.add((unit["zone"], unit["slot"]))
+        hold.earliest, hold.latest = max(hold.earliest, earliest), max(hold.latest, latest)
+
+    def _drop(self, token: int, unit: UnitId) -> None:
+        hold = self.holds.get(token)
+        if hold is not None:
+            hold.units.discard(unit)
+            if not hold.units:
+                del self.holds[token]
+
+    def _bounds(self, start: int, lasts_ms: int) -> tuple[int, int]:
+        """When `lasts_ms` on a coordinator's clock may be over."""
+        off = -(-lasts_ms * self.floor.rho_ppm // PPM)
+        return start + lasts_ms - off - SLACK_MS, start + lasts_ms + off + SLACK_MS
+
+    def _step(self, line: Line) -> None:
+        for stop in line.get("stops") or ():
+            if stop["active"] and stop.get("cause") == "OVERDUE" and stop["stop_id"].startswith("deadline:"):
+                self._trips(line, int(stop["stop_id"].partition(":")[2]))
+        for unit in line.get("units") or ():
+            if unit["state"] == "HELD":
+                self.decided_at[unit["token"]] = line.t
+            else:
+                self._drop(unit["token"], (unit["zone"], unit["slot"]))
+
+    def _trips(self, line: Line, token: int) -> None:
+        self.tripped.add(token)
+        hold = self.holds.get(token)
+        if hold is None:
+            return
+        if line.t < hold.earliest:
+            self.findings.add(
+                line,
+                f"{line['coord']} trips the hold of {hold.agent} (token {token_words(token)}) at {line.t} ms, before "
+                f"its time is over at {hold.earliest} ms",
+                tokens=[token],
+                agents=[hold.agent],
+            )
+        if hold.agent in self.moving and token in self.until.get(hold.agent, {}):
+            self.findings.add(
+                line,
+                f"{line['coord']} trips the hold of {hold.agent} (token {token_words(token)}) while its body moves",
+                key=("trips moving", token),
+                tokens=[token],
+                agents=[hold.agent],
+            )
+
+    def _commit(self, line: Line) -> None:
+        if line["outcome"] == "ok":
+            leader = self.leader
+            if leader is None or leader.coord != line["coord"]:
+                leader = self.leader = Leader(line["coord"], line.t, line.t, line.t)
+            if line.t - leader.committed > FRESH_MS:
+                leader.fresh_since = line.t
+            leader.committed = line.t
+            self._overdue(line, leader)
+            for unit in line.get("units") or ():
+                self._starts(line, unit)
+        if is_applied(line):
+            self.ledger.apply(line)
+
+    def _starts(self, line: Line, unit: Unit) -> None:
+        where = (unit["zone"], unit["slot"])
+        before = self.ledger.units.get(where)
+        if before is not None and (before["token"] != unit["token"] or unit["state"] != "HELD"):
+            self._drop(before["token"], where)
+        if unit["state"] != "HELD":
+            return
+        earliest, latest = self._bounds(line.t, unit.get("remaining_ms", 0))
+        if unit["token"] in self.holds:  # an extension counted from its own step
+            earliest -= line.t - self.decided_at.get(unit["token"], line.t)
+        self._hold(unit, earliest, latest)
+
+    def _overdue(self, line: Line, leader: Leader) -> None:
+        for token, hold in self.holds.items():
+            if token in self.tripped or line.t <= hold.latest + TRIP_MS:
+                continue
+            if leader.fresh_since <= hold.latest - FRESH_MS and leader.took_over <= hold.latest:
+                zones = sorted(zone for zone, _ in hold.units)
+                self.findings.add(
+                    line,
+                    f"{hold.agent} holds {', '.join(zones)} (token {token_words(token)}) past its deadline at "
+                    f"{hold.latest} ms, and {line['coord']}, which commits, has tripped nothing by {line.t} ms",
+                    key=("not tripped", token),
+                    tokens=[token],
+                    agents=[hold.agent],
+                )
