@@ -119,6 +119,7 @@ class RpcServer:
             ("grpc.max_receive_message_length", limits.transport_bytes),
             ("grpc.keepalive_time_ms", limits.keepalive_ms),
             ("grpc.keepalive_timeout_ms", limits.keepalive_timeout_ms),
+            ("grpc.http2.ping_timeout_ms", limits.keepalive_timeout_ms),  # what really ends a silenced connection
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
             ("grpc.http2.min_ping_interval_without_data_ms", limits.min_ping_ms),
