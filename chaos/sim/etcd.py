@@ -23,6 +23,10 @@ class Stored:
     lease: int
 
 
+class EtcdRefused(Exception):
+    """The cluster said no without executing anything."""
+
+
 class SimEtcd:
     """One cluster. `on_change(key, value or None, revision)` sees every applied write, in order."""
 
@@ -41,9 +45,11 @@ class SimEtcd:
     def txn(self, request: rpc_pb2.TxnRequest) -> rpc_pb2.TxnResponse:
         """Applies a transaction now."""
         if max(len(request.compare), len(request.success)) > MAX_TXN_OPERATIONS:
-            raise ValueError("too many operations in one transaction")
+            raise EtcdRefused("too many operations in one transaction")
         succeeded = all(self._holds(c) for c in request.compare)
         operations = request.success if succeeded else request.failure
+        if any(o.request_put.lease and o.request_put.lease not in self._leases for o in operations):
+            raise EtcdRefused("requested lease not found")
         response = rpc_pb2.TxnResponse(succeeded=succeeded)
         writes = [o for o in operations if o.WhichOneof("request") != "request_range"]
         if writes:

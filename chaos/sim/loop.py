@@ -58,7 +58,7 @@ class Process:
 
     def start(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
         """A task of this process."""
-        return self.context.run(lambda: self.loop.create_task(work, name=f"{self.name}/{name}"))
+        return self.loop.create_task(work, name=f"{self.name}/{name}", context=self.context.copy())
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Runs a function in this process as soon as it gets the processor."""

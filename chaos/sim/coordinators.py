@@ -1,0 +1,168 @@
+"""The real coordinator as a simulated process: runtime, core, session streams, operators' calls, EtcdStore.
+
+Only sockets and clocks are replaced. Every event and step of its core goes into the history and is checked against the
+core's invariants; a core that raises, or a runtime that ends, is a finding. A coordinator can be killed at any task
+switch and started again with nothing but the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from chaos.recording import CoordinatorRecord
+from chaos.sim.etcd_client import ENDPOINT, EtcdPath
+from chaos.sim.loop import NS_PER_MS, Process, current_process
+from chaos.sim.seams import BOOTED, boottime_ms
+from chaos.sim.transport import SimServer
+from coordinator.core import events as ev
+from coordinator.core.effects import Step
+from coordinator.core.invariants import check
+from coordinator.core.machine import Machine
+from coordinator.core.model import Record
+from coordinator.rpc.errors import Tally
+from coordinator.rpc.limits import RpcLimits
+from coordinator.rpc.safety_service import SafetyService
+from coordinator.rpc.watch import FloorFeed
+from coordinator.rpc.zone_service import ZoneService
+from coordinator.runtime import Runtime
+from coordinator.store import codec
+from coordinator.store.etcd import EtcdStore
+from coordinator.store.port import CommitUncertain, Fenced, StoreUnavailable
+from zonelock.v1 import safety_service_pb2_grpc, zone_service_pb2_grpc
+
+if TYPE_CHECKING:
+    from chaos.sim.world import World
+
+
+class RecordingStore(EtcdStore):
+    """EtcdStore whose commits are written down."""
+
+    def __init__(self, coordinator: SimCoordinator, lease_ms: int) -> None:
+        super().__init__(ENDPOINT, name=coordinator.name, lease_ms=lease_ms, compact_every=0)
+        self._coordinator = coordinator
+
+    async def commit(self, writes: Mapping[str, bytes | None]) -> int:
+        outcome, revision = "lost", None
+        try:
+            revision = await super().commit(writes)
+            outcome = "ok"
+        except (StoreUnavailable, Fenced):
+            outcome = "refused"
+            raise
+        finally:
+            if writes:
+                self._coordinator.committed(writes, self._epoch, outcome, revision)
+        return revision
+
+
+class SimCoordinator:
+    """One coordinator's host: started, killed, stopped and started again by the nemesis."""
+
+    def __init__(self, world: World, name: str, path: EtcdPath) -> None:
+        self.world, self.name, self.path = world, name, path
+        self.record = CoordinatorRecord(world.history, name)
+        self.process: Process | None = None
+        self.runtime: Runtime | None = None
+        self.crashes = 0
+        self._boots = 0
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.alive
+
+    def start(self) -> None:
+        """Boots the process. Its clock begins anywhere and counts at its own rate."""
+        world, self._boots = self.world, self._boots + 1
+        rng = world.chance(f"clock {self.name} {self._boots}")
+        process = Process(
+            world.loop,
+            self.name,
+            boot_ns=rng.randrange(1, 4_000_000) * NS_PER_MS,
+            rate_ppm=world.rate_ppm(rng),
+        )
+        process.on_death.append(self._died)
+        self.process = process
+        world.transport.silent_hosts.discard(self.name)
+        self.record.restarted(world.loop.now_ms)
+        process.call(self._boot)
+
+    def _boot(self) -> None:
+        world, process = self.world, current_process()
+        store = RecordingStore(self, world.plan.lease_ms)
+        runtime = Runtime(
+            world.floor.spec(), store, world.timing, now_ms=boottime_ms, wall_time=lambda: BOOTED
+        )
+        self.runtime = runtime
+        limits, tally = RpcLimits(), Tally()
+        server = SimServer(world.transport, self.name, process)
+        zones = ZoneService(runtime, world.floor, FloorFeed(runtime, world.floor, limits), limits, tally)
+        zone_service_pb2_grpc.add_ZoneServiceServicer_to_server(zones, server)  # type: ignore[no-untyped-call]
+        safety = SafetyService(runtime, limits, tally)
+        safety_service_pb2_grpc.add_SafetyServiceServicer_to_server(safety, server)  # type: ignore[no-untyped-call]
+        process.start(self._run(runtime, tally), "runtime")
+
+    async def _run(self, runtime: Runtime, tally: Tally) -> None:
+        try:
+            await runtime.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self.world.violate(f"{self.name}: the runtime ended: {type(error).__name__}: {error}")
+
+    def kill(self, *, power: bool = False) -> None:
+        if self.process is not None and self.process.alive:
+            if power:
+                self.world.transport.silent_hosts.add(self.name)
+            self.process.kill()
+
+    def _died(self) -> None:
+        self.crashes += 1
+        self.runtime = None
+        self.record.crashed(self.world.loop.now_ms)
+
+    # -- what it does --------------------------------------------------------------------------------------------
+
+    def committed(self, writes: Mapping[str, bytes | None], epoch: int, outcome: str, revision: int | None) -> None:
+        records: dict[str, Record | None] = {
+            key: None if value is None else codec.decode(key, value) for key, value in writes.items()
+        }
+        self.record.committed(self.world.loop.now_ms, records, epoch=epoch, outcome=outcome, revision=revision)
+        self.world.commits += 1
+
+    def handled(self, machine: Machine, event: ev.Event, step: Step) -> None:
+        world = self.world
+        world.events += 1
+        if step.writes or step.stops or not isinstance(event, (ev.Heard, ev.Ticked, ev.Committed, ev.Reported)):
+            self.record.handled(world.loop.now_ms, event, step)
+            for send in step.stops:
+                self.record.emitted(world.loop.now_ms, send, stop=True)
+        world.truth.on_step(self.name, step)
+        for broken in check(machine):
+            world.violate(f"{self.name} after {type(event).__name__}: {broken}")
+
+
+def machine_class(world: World) -> type[Machine]:
+    """The core, watched. Takes the place of `Machine` in the runtime."""
+
+    class WatchedMachine(Machine):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self._host = world.coordinator(current_process().name)
+            runtime = self._host.runtime
+            self._host.record.took_over(
+                world.loop.now_ms, runtime.epoch if runtime is not None else 0, counter=self.counter.token
+            )
+            world.takeovers += 1
+
+        def handle(self, event: ev.Event) -> Step:
+            try:
+                step = super().handle(event)
+            except Exception as error:
+                world.violate(f"{self._host.name}: the core raised on {type(event).__name__}: {error!r}")
+                raise
+            self._host.handled(self, event, step)
+            return step
+
+    return WatchedMachine

@@ -1,0 +1,154 @@
+"""Where the product is cut open: its clocks, chance, threads and sockets are taken from the simulated world.
+
+Everything else of the coordinator and the SDK runs as shipped. The seams are module attributes, put back when the world
+ends; a seam that no longer exists fails at once instead of letting real time in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from typing import Any
+from uuid import UUID
+
+import zonelock_client.agent
+import zonelock_client.dead_man
+import zonelock_client.fleet
+import zonelock_client.grant
+import zonelock_client.link
+import zonelock_client.operators
+import zonelock_client.standstill
+
+import coordinator.rpc.safety_service
+import coordinator.runtime
+import coordinator.store.etcd
+from chaos.sim.loop import NS_PER_MS, current_process
+from zonelock_client.dead_man import Alarm, DeadMan
+
+BOOTED = "1970-01-01T00:00:00.000+00:00"
+"""The wall clock takes part in nothing, so it stands still."""
+
+_CLOCKED = (
+    zonelock_client.agent,
+    zonelock_client.dead_man,
+    zonelock_client.grant,
+    zonelock_client.link,
+    zonelock_client.standstill,
+)
+
+
+def boottime_ns() -> int:
+    """The running process's CLOCK_BOOTTIME."""
+    return current_process().now_ns
+
+
+def boottime_ms() -> int:
+    return current_process().now_ns // NS_PER_MS
+
+
+class SimDeadMan(DeadMan):
+    """The SDK's dead-man with its thread's turns on the virtual loop; stopped with its process, as the thread is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._process = current_process()
+        self._next_ns = 0
+
+    def watch(self, alarm: Alarm) -> None:
+        super().watch(alarm)
+        self._schedule()
+
+    def call(self, function: Callable[[], None]) -> Future[None]:
+        future = super().call(function)
+        self._process.call(self._turn)
+        return future
+
+    def _start(self) -> None:
+        """There is no thread."""
+
+    def _schedule(self) -> None:
+        if not self._heap:
+            return
+        due_ns = max(self._process.true_ns(self._heap[0][0]), self._process.loop.true_ns)
+        if self._next_ns <= self._process.loop.true_ns or due_ns < self._next_ns:
+            self._next_ns = due_ns
+            self._process.loop.call_at_true(due_ns, self._turn, context=self._process.context)
+
+    def _turn(self) -> None:
+        calls, due = self._take_calls(), self._take_due()
+        for alarm in due:
+            alarm.trip()
+        for alarm in due:
+            zonelock_client.dead_man._guard(alarm.halt)
+        for function, future in calls:
+            zonelock_client.dead_man._settle(function, future)
+        self._next_ns = 0
+        self._schedule()
+
+
+class _Chance:
+    """What the product takes from `random`, `secrets` and `uuid`."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def uniform(self, low: float, high: float) -> float:
+        return self._rng.uniform(low, high)
+
+    def token_hex(self, size: int) -> str:
+        return self._rng.randbytes(size).hex()
+
+    def token_bytes(self, size: int) -> bytes:
+        return self._rng.randbytes(size)
+
+    def uuid4(self) -> UUID:
+        return UUID(bytes=self._rng.randbytes(16))
+
+
+class _DeadMen:
+    """One for each simulated process, as there is one for each real one."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, SimDeadMan] = {}
+
+    def __call__(self) -> SimDeadMan:
+        process = current_process()
+        found = self._of.get(id(process))
+        if found is None:
+            found = self._of[id(process)] = SimDeadMan()
+        return found
+
+
+@contextlib.contextmanager
+def installed(
+    rng: random.Random, open_channel: Callable[..., Any], etcd_client: Callable[..., Any], machine: type[Any]
+) -> Iterator[None]:
+    """The product inside the simulated world."""
+    chance = _Chance(rng)
+    seams: list[tuple[Any, str, Any]] = [(module, "boottime_ns", boottime_ns) for module in _CLOCKED]
+    seams += [
+        (zonelock_client.link, "random", chance),
+        (zonelock_client.link, "open_channel", open_channel),
+        (zonelock_client.operators, "open_channel", open_channel),
+        (zonelock_client.operators, "uuid", chance),
+        (zonelock_client.fleet, "secrets", chance),
+        (zonelock_client.fleet, "process_dead_man", _DeadMen()),
+        (coordinator.store.etcd, "EtcdClient", etcd_client),
+        (coordinator.store.etcd, "_now_ms", boottime_ms),
+        (coordinator.store.etcd, "uuid", chance),
+        (coordinator.rpc.safety_service, "_wall_clock", lambda: BOOTED),
+        (coordinator.rpc.safety_service, "uuid4", chance.uuid4),
+        (coordinator.runtime, "Machine", machine),
+    ]
+    kept = [(module, name, getattr(module, name)) for module, name, _ in seams]
+    for module, name, value in seams:
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for module, name, value in kept:
+            setattr(module, name, value)
+
+

@@ -1,0 +1,160 @@
+"""What is true, whatever anybody believes: bodies on the floor, records in etcd, and what they must never say together.
+
+Checked at every change, not at intervals: a unit may become free only when its occupant's body is out; a body may enter
+only what the ledger has for it (I1, I2); a body is at rest when its deadline trips (I6); answers tell of what is
+durable (I4); tokens rise (I3); a latch ends only by a reset that somebody is asking for (I5). Reads the store's records
+by the store's own codec; decides nothing and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chaos.sim.bodies import Body
+from coordinator.core.effects import Step
+from coordinator.core.model import CounterRecord, StopCause, StopRecord, UnitRecord, UnitState
+from coordinator.store import codec
+from zonelock.v1 import zone_service_pb2 as pb
+
+LEDGER = b"zonelock/ledger/"
+OCCUPIED = (UnitState.HELD, UnitState.BLOCKED)
+
+
+@dataclass(slots=True)
+class Truth:
+    """The mirror of the durable ledger beside the bodies. `violate(text)` is told of every broken promise."""
+
+    capacities: dict[str, int]
+    violate: Callable[[str], None]
+    bodies: dict[str, Body] = field(default_factory=dict)
+    units: dict[tuple[str, int], UnitRecord] = field(default_factory=dict)
+    stops: dict[str, StopRecord] = field(default_factory=dict)
+    counter: CounterRecord | None = None
+    granted: set[int] = field(default_factory=set)
+    resetting: dict[str, int] = field(default_factory=dict)
+    """Stop ids that an operator is asking to reset, or has asked for with unknown outcome."""
+    reset: set[str] = field(default_factory=set)
+
+    # -- the ledger ----------------------------------------------------------------------------------------------
+
+    def on_change(self, key: bytes, value: bytes | None, revision: int) -> None:
+        """One applied write of etcd."""
+        if not key.startswith(LEDGER):
+            return
+        name = key[len(LEDGER) :].decode()
+        if value is None:
+            if name.startswith("unit/"):
+                self.violate(f"I2: the record {name} was deleted")
+            return
+        record = codec.decode(name, value)
+        match record:
+            case UnitRecord():
+                self._unit(record)
+            case StopRecord():
+                self._stop(record)
+            case CounterRecord():
+                if self.counter is not None and record.token < self.counter.token:
+                    self.violate(f"I3: the counter fell from {self.counter.token} to {record.token}")
+                self.counter = record
+
+    def _unit(self, record: UnitRecord) -> None:
+        before = self.units.get((record.zone, record.slot))
+        if before is not None and record.token < before.token:
+            self.violate(f"I3: {record.key} went from token {before.token} back to {record.token}")
+        self.units[record.zone, record.slot] = record
+        if record.state is UnitState.HELD:
+            self.granted.add(record.token)
+        for agent_id in sorted(self.bodies):
+            body = self.bodies[agent_id]
+            if record.zone in body.inside and not self.occupied_by(record.zone, agent_id):
+                self.violate(
+                    f"I2: {record.key} became {record.state} by {record.agent_id or 'nobody'} (token {record.token}) "
+                    f"while {agent_id} stands in {record.zone}"
+                )
+
+    def occupied_by(self, zone: str, agent_id: str) -> bool:
+        """Whether the ledger counts the agent in, or knows that it does not know the zone."""
+        mine = False
+        for slot in range(self.capacities[zone]):
+            unit = self.units.get((zone, slot))
+            if unit is None:
+                if self.counter is None or not self.counter.confirmed:
+                    return True  # UNKNOWN
+                continue
+            mine = mine or unit.state is UnitState.UNKNOWN or (unit.state in OCCUPIED and unit.agent_id == agent_id)
+        return mine
+
+    def _stop(self, record: StopRecord) -> None:
+        before = self.stops.get(record.stop_id)
+        self.stops[record.stop_id] = record
+        if record.active:
+            if record.stop_id in self.reset:
+                self.violate(f"I5: stop {record.stop_id} is active again after its reset")
+            return
+        if before is None or not before.active:
+            return
+        self.reset.add(record.stop_id)
+        if record.stop_id not in self.resetting or not (record.reset_by and record.reset_reason):
+            self.violate(f"I5: stop {record.stop_id} ended though no operator asked for it ({record.reset_by!r})")
+
+    # -- decisions and answers -----------------------------------------------------------------------------------
+
+    def on_step(self, coordinator: str, step: Step) -> None:
+        """A coordinator's core has decided."""
+        for write in step.writes:
+            record = write.record
+            if isinstance(record, StopRecord) and record.active and record.cause is StopCause.OVERDUE:
+                self._overdue(coordinator, record, step)
+
+    def _overdue(self, coordinator: str, stop: StopRecord, step: Step) -> None:
+        token = int(stop.stop_id.partition(":")[2])
+        for write in step.writes:
+            unit = write.record
+            if not isinstance(unit, UnitRecord) or unit.token != token:
+                continue
+            body = self.bodies.get(unit.agent_id)
+            if body is not None and body.moving and unit.zone in body.inside:
+                self.violate(
+                    f"I6: {coordinator} trips {stop.stop_id} while {unit.agent_id} still moves in {unit.zone} under it"
+                )
+
+    def on_answer(self, host: str, response: pb.SessionResponse) -> None:
+        """Answers reach a client."""
+        for answer in response.answers:
+            kind = answer.WhichOneof("kind")
+            if kind == "granted":
+                self._told_granted(answer.agent_id, answer.granted)
+            elif kind == "welcome":
+                for granted in answer.welcome.grants:
+                    self._told_granted(answer.agent_id, granted)
+            elif kind == "released":
+                self._told_released(answer.agent_id, answer.released)
+            elif kind == "stop_ended":
+                stop = self.stops.get(answer.stop_ended.stop.stop_id)
+                if stop is not None and stop.active:
+                    self.violate(f"I4: {answer.agent_id} hears that {stop.stop_id} ended, which is not durable")
+
+    def _told_granted(self, agent_id: str, granted: pb.Granted) -> None:
+        if granted.token not in self.granted:
+            self.violate(f"I4: {agent_id} hears of grant {granted.token} for {list(granted.zones)}, never committed")
+
+    def _told_released(self, agent_id: str, released: pb.Released) -> None:
+        for zone in released.zones:
+            for slot in range(self.capacities.get(zone, 0)):
+                unit = self.units.get((zone, slot))
+                if unit is not None and unit.token == released.token and unit.state is UnitState.HELD:
+                    self.violate(f"I4: {agent_id} hears that {zone} was released, but token {unit.token} still holds it")
+
+    # -- bodies --------------------------------------------------------------------------------------------------
+
+    def on_body(self, body: Body, what: str, zone: str | None) -> None:
+        if what != "enter" or zone is None:
+            return
+        inside = sorted(b.agent_id for b in self.bodies.values() if zone in b.inside)
+        if len(inside) > self.capacities[zone]:
+            self.violate(f"I1: {', '.join(inside)} are in {zone}, which has room for {self.capacities[zone]}")
+        if not self.occupied_by(zone, body.agent_id):
+            units = [u for (z, _), u in sorted(self.units.items()) if z == zone]
+            known = "; ".join(f"slot {u.slot} {u.state} {u.agent_id} {u.token}" for u in units) or "no record"
+            self.violate(f"I1: {body.agent_id} enters {zone}, which the ledger does not have for it ({known})")

@@ -1,0 +1,106 @@
+"""Writes down what passes between agents and coordinators, as it leaves the one and reaches the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chaos.history import History
+from chaos.sim.loop import Process, VirtualLoop
+from chaos.sim.truth import Truth
+from zonelock.v1 import zone_service_pb2 as pb
+
+
+class WireRecord:
+    """The transport's two ears."""
+
+    def __init__(self, history: History, loop: VirtualLoop, truth: Truth) -> None:
+        self._history, self._loop, self._truth = history, loop, truth
+
+    def on_request(self, process: Process, message: Any) -> None:
+        if not isinstance(message, pb.SessionRequest):
+            return
+        for operation in message.operations:
+            kind = operation.WhichOneof("kind")
+            if kind is None or kind == "telemetry":
+                continue
+            body = getattr(operation, kind)
+            fields: dict[str, Any] = {"agent": operation.agent_id, "op": kind, "frame": message.frame}
+            for name in ("request_id", "token", "expected_ms"):
+                value = getattr(body, name, 0)
+                if value:
+                    fields[name] = value
+            if kind in ("ask", "release", "abandon"):
+                fields["zones"] = list(body.zones)
+            if kind == "stop_ack":
+                fields["stop_ids"] = list(body.stop_ids)
+            if kind == "abandon":
+                fields["cause"] = pb.AbandonCause.Name(body.cause).removeprefix("ABANDON_CAUSE_")
+            self._history.add(self._loop.now_ms, process.name, "send", **fields)
+
+    def on_response(self, process: Process, message: Any) -> None:
+        if not isinstance(message, pb.SessionResponse):
+            return
+        self._truth.on_answer(process.name, message)
+        for answer in message.answers:
+            kind = answer.WhichOneof("kind")
+            if kind is None:
+                continue
+            body = getattr(answer, kind)
+            if kind == "stop_raised":
+                self._history.add(
+                    self._loop.now_ms, process.name, "stop", agent=answer.agent_id, stop_id=body.stop.stop_id
+                )
+                continue
+            fields: dict[str, Any] = {"agent": answer.agent_id, "answer": kind}
+            if answer.request_id:
+                fields["request_id"] = answer.request_id
+            fields.update(_said(kind, body))
+            self._history.add(self._loop.now_ms, process.name, "deliver", **fields)
+
+
+def _said(kind: str, body: Any) -> dict[str, Any]:
+    match kind:
+        case "granted":
+            return _granted(body)
+        case "welcome":
+            return {
+                "grants": [{k: v for k, v in _granted(g).items()} for g in body.grants],
+                "blocked_zones": list(body.blocked_zones),
+                "stop_ids": [s.stop_id for s in body.active_stops],
+                "incarnation": body.incarnation,
+            }
+        case "queued":
+            return {"position": body.position, "blockers": [b.detail for b in body.blockers]}
+        case "rejected":
+            reason = pb.RejectReason.Name(body.reason).removeprefix("REJECT_REASON_")
+            return {"reason": reason, "zones": list(body.zones), "stop_ids": list(body.stop_ids), "token": body.token}
+        case "failed":
+            return {"reason": body.reason}
+        case "released" | "abandoned" | "revoked":
+            return {"token": body.token, "zones": list(body.zones)}
+        case "extended":
+            return {
+                "token": body.token,
+                "expected_ms": body.expected_ms,
+                "remaining_ms": body.remaining_ms,
+                "echo_frame": body.echo_frame,
+            }
+        case "warned":
+            return {"token": body.token, "remaining_ms": body.remaining_ms}
+        case "expired":
+            return {"token": body.token, "zones": list(body.zones), "stop_id": body.stop_id}
+        case "stop_ended":
+            return {"stop_id": body.stop.stop_id}
+    return {}
+
+
+def _granted(body: pb.Granted) -> dict[str, Any]:
+    return {
+        "token": body.token,
+        "zones": list(body.zones),
+        "slots": list(body.slots),
+        "expected_ms": body.expected_ms,
+        "remaining_ms": body.remaining_ms,
+        "echo_frame": body.echo_frame,
+        "request_id": body.request_id,
+    }
