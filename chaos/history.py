@@ -175,6 +175,8 @@ ANSWERS = (
     "revoked",
     "stop_raised",
     "stop_ended",
+    "challenged",
+    "grants_revoked",
     "stops_reported",
     "zones_cleared",
 )
@@ -189,7 +191,7 @@ OPERATIONS = (
     "telemetry",
     "stop_ack",
     "goodbye",
-    "vacate",
+    "prove_vacancy",
     "claim",
     "trip_stop",
 )
@@ -209,6 +211,9 @@ _ANSWER_FIELDS: dict[str, Shape] = {
     "grants": GRANTS,
     "blocked_zones": TEXTS,
     "position": INT,
+    "nonce": INT,
+    "samples": INT,
+    "tokens": INTS,
     "blockers": TEXTS,
     "incarnation": INT,
 }
@@ -297,7 +302,8 @@ SCHEMA: Final[Mapping[str, KindSpec]] = {
             "no_wait": FLAG,
             "session": TEXT,
             "cause": TEXT,
-            "tokens": INTS,
+            "nonce": INT,
+            "standing_zones": TEXTS,
         },
     ),
     "body": KindSpec(
@@ -323,7 +329,7 @@ SCHEMA: Final[Mapping[str, KindSpec]] = {
     ),
     "operator": KindSpec(
         "a person's action; `operator` is empty when nobody was named",
-        {"operator": TEXT, "action": words("stop", "reset", "clear", "move_away", "confirm_empty")},
+        {"operator": TEXT, "action": words("stop", "reset", "clear", "revoke", "move_away", "confirm_empty")},
         {
             "reason": TEXT,
             "stop_ids": TEXTS,

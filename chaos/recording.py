@@ -31,6 +31,8 @@ ANSWER_NAMES: dict[type, str] = {
     fx.Revoked: "revoked",
     fx.StopRaised: "stop_raised",
     fx.StopEnded: "stop_ended",
+    fx.Challenged: "challenged",
+    fx.GrantsRevoked: "grants_revoked",
     fx.StopsReported: "stops_reported",
     fx.ZonesCleared: "zones_cleared",
 }
@@ -149,21 +151,21 @@ def answer_fields(answer: fx.Answer, request_id: str = "") -> dict[str, Any]:
             found["reason"] = answer.refusal.value
             token = dict(answer.metadata).get("token", "")
             found |= {"token": int(token)} if token.isdecimal() else {}
-        case fx.Released() | fx.Abandoned() | fx.Revoked():
-            found |= {"token": answer.token, "zones": list(answer.zones)}
-        case fx.Extended():
-            found |= {"token": answer.token, "expected_ms": answer.expected_ms, "remaining_ms": answer.remaining_ms}
-        case fx.Warned():
-            found |= {"token": answer.token, "remaining_ms": answer.remaining_ms}
-        case fx.Expired():
-            found |= {"token": answer.token, "zones": list(answer.zones), "stop_id": answer.stop_id}
         case fx.StopRaised() | fx.StopEnded():
             found["stop_id"] = answer.stop.stop_id
         case fx.StopsReported():
             found["stop_ids"] = [s.stop_id for s in answer.stops]
-        case _ if isinstance(answer, fx.ZonesCleared):
-            found["zones"] = list(answer.zones)
+        case _:
+            found |= _plain_fields(answer)
     return found
+
+
+_SAID = ("token", "tokens", "zones", "expected_ms", "remaining_ms", "stop_id", "nonce", "samples")
+
+
+def _plain_fields(answer: fx.Answer) -> dict[str, Any]:
+    """The answer's own fields of these names."""
+    return {name: _plain(getattr(answer, name)) for name in _SAID if hasattr(answer, name)}
 
 
 def _granted_fields(granted: fx.Granted) -> dict[str, Any]:

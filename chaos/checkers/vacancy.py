@@ -9,6 +9,7 @@ needs a person (or a demonstration's `assume_empty`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from chaos.checkers.facts import Ledger, Unit, UnitId, granted_in, is_applied, is_occupied
 from chaos.checkers.verdict import Findings, Violation, token_words
@@ -22,6 +23,17 @@ def vacancy(lines: Sequence[Line]) -> list[Violation]:
     return _Vacancy(lines).run()
 
 
+@dataclass(slots=True)
+class Challenge:
+    """A nonce that a holder was given to prove that it left."""
+
+    agent: str
+    token: int
+    number: int
+    samples: int
+    reports: int = 0
+
+
 class _Vacancy:
     def __init__(self, lines: Sequence[Line]) -> None:
         self.findings = Findings("I2", lines)
@@ -32,6 +44,7 @@ class _Vacancy:
         """Agents whose own operations are recorded: for them only what they sent counts, not what arrived."""
         self.inside: dict[tuple[str, str], str] = {}
         self.returned: dict[tuple[str, int], set[str]] = {}
+        self.challenges: dict[int, Challenge] = {}
         self.told: set[int] = set()
         self.fell_back: dict[int, str] = {}
         """Tokens whose unit was given up because nobody had been told of them."""
@@ -49,6 +62,7 @@ class _Vacancy:
             match line.kind:
                 case "send":
                     self._given_back(line, line["op"], line.get("token"), line.get("zones") or [])
+                    self._reports(line, line.get("nonce"))
                 case "event":
                     self._event(line)
                 case "emit" | "deliver":
@@ -73,17 +87,19 @@ class _Vacancy:
     def _event(self, line: Line) -> None:
         fields = line.get("fields") or {}
         name, agent = line["name"], line.get("agent", "")
-        if name in ("Released", "Declined", "Vacated") and agent not in self.speaks:
-            op = {"Released": "release", "Declined": "decline", "Vacated": "vacate"}[name]
+        if name in ("Released", "Declined") and agent not in self.speaks:
+            op = {"Released": "release", "Declined": "decline"}[name]
             self._given_back(line, op, fields.get("token"), fields.get("zones") or [])
+        elif name == "Reported" and agent not in self.speaks:
+            self._reports(line, fields.get("nonce"))
         elif name == "ClearAsked":
-            zones = None if fields.get("all_unknown") or fields.get("agent_id") or agent else fields.get("zones")
+            zones = None if fields.get("all_unknown") or agent else fields.get("zones")
             self._clears(line, fields.get("operator", ""), fields.get("reason", ""), zones)
         elif name == "Started" and fields.get("assume_empty"):
             self.confirmed_by = line.number
 
     def _given_back(self, line: Line, op: str, token: int | None, zones: Sequence[str]) -> None:
-        if token is None or op not in ("release", "decline", "vacate"):
+        if token is None or op not in ("release", "decline"):
             return
         agent = line["agent"]
         named = list(zones) or sorted({u["zone"] for u in self.ledger.with_token(token)}) or [EVERYWHERE]
@@ -106,7 +122,21 @@ class _Vacancy:
             self.cleared[zone] = line.number
         self.confirmed_by = line.number
 
+    def _reports(self, line: Line, nonce: int | None) -> None:
+        """A report with a nonce counts while the body is outside; one from inside spoils the proof."""
+        challenge = self.challenges.get(nonce or 0)
+        if challenge is None or challenge.agent != line["agent"]:
+            return
+        zones = {u["zone"] for u in self.ledger.with_token(challenge.token)}
+        if any(self.inside.get((challenge.agent, zone)) for zone in zones):
+            challenge.reports = 0
+        else:
+            challenge.reports += 1
+
     def _told(self, line: Line) -> None:
+        if line["answer"] == "challenged" and line.get("nonce") is not None:
+            made = Challenge(line["agent"], line["token"], line.number, max(1, line.get("samples", 1)))
+            self.challenges.setdefault(line["nonce"], made)
         if line["answer"] not in ("granted", "welcome"):
             return
         for grant in granted_in(line):
@@ -180,6 +210,11 @@ class _Vacancy:
         if blocked is None and (before["state"] == "BLOCKED" or not self.decides):
             blocked = self.since.get((zone, before["slot"]), 0)
         if blocked is not None and max(self.cleared.get(zone, 0), self.cleared.get(EVERYWHERE, 0)) > blocked:
+            return True
+        if blocked is not None and any(
+            c.agent == agent and c.token == token and c.number > blocked and c.reports >= c.samples
+            for c in self.challenges.values()
+        ):
             return True
         if before["state"] == "HELD" and token not in self.told and not before.get("cause"):
             self.fell_back[token] = zone
