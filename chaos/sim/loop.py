@@ -96,6 +96,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         self.handles_run = 0
         self.failures: list[tuple[str, BaseException | None]] = []
         self.on_task_switch: Callable[[Process], None] | None = None
+        self._world = Context()
         self._queue: deque[events.Handle] = deque()
         self._timers: list[tuple[int, int, events.TimerHandle]] = []
         self._created = 0
@@ -124,9 +125,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         """`when` is on the clock of the process whose handle runs."""
         local_ns = round(when * NS_PER_S)
         process = self._current
-        return self.call_at_true(
-            local_ns if process is None else process.true_ns(local_ns), callback, *args, context=context
-        )
+        true_ns = local_ns if process is None else process.true_ns(local_ns)
+        return self.call_at_true(true_ns, callback, *args, context=context or copy_context())
 
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -136,8 +136,8 @@ class VirtualLoop(base_events.BaseEventLoop):
     def call_at_true(
         self, true_ns: int, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> events.TimerHandle:
-        """A timer of the world."""
-        timer = events.TimerHandle(true_ns / NS_PER_S, callback, args, self, context)
+        """A timer of the world, unless `context` says of which process: who set it may die or stop, the world goes on."""
+        timer = events.TimerHandle(true_ns / NS_PER_S, callback, args, self, context or self._world)
         if not self._disposing:
             self._created += 1
             heapq.heappush(self._timers, (true_ns, self._created, timer))
