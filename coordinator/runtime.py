@@ -242,7 +242,9 @@ class Runtime:
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()  # the periodic tick comes first; a timer left behind would go on arming others for ever
+            self._timer = None
         if self._machine is None:
             return
         now_ms = self.now_ms()
