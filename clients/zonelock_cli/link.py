@@ -127,6 +127,10 @@ class Link:
         response: safety_service_pb2.ClearZonesResponse = self._call(self._safety.ClearZones, request)
         return sorted(response.cleared)
 
+    def revoke_grants(self, request: safety_service_pb2.RevokeGrantsRequest) -> list[int]:
+        response: safety_service_pb2.RevokeGrantsResponse = self._call(self._safety.RevokeGrants, request)
+        return sorted(response.tokens)
+
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
         with self._translated(), progress(f"waiting for {self.server}"):
             return method(request, timeout=self.wait_s)

@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "stop": "safety:stop",
     "reset": "safety:reset",
     "clear": "safety:clear",
+    "revoke": "safety:revoke",
     "floor": "floors:floor",
     "check": "checking:check",
     "config": "configs:config",

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from zonelock.v1 import floor_pb2
+from zonelock.v1 import zone_service_pb2 as pb
 
 from zonelock_client import arguments
 from zonelock_client.clock import boottime_ns
@@ -484,13 +485,18 @@ class Agent:
         self._settled.set()
         for grant in list(self._grants.values()):
             if grant.settled(notice.entry_id, notice.outcome):
+                still_inside = isinstance(notice.outcome, Rejection) and notice.outcome.reason == "STILL_INSIDE"
+                if still_inside and grant.held.lost_reason is LostReason.REVOKED:
+                    self._confirm_revoked(grant.held)
                 break
         _resolve(self._settlements.pop(notice.entry_id, None), notice.outcome)
 
     def _take_loss(self, held: HeldGrant, grant: Grant | None) -> None:
         thread_halts = grant is not None and grant.alarm.tripped
+        if held.lost_reason is LostReason.REVOKED and held.token in self.core.grants:
+            self._confirm_revoked(held)
         # One halt per stop, not per grant: the stop's own halting confirms all of them.
-        if not thread_halts and held.lost_reason is not LostReason.STOPPED:
+        elif not thread_halts and held.lost_reason is not LostReason.STOPPED:
             self._standstill.halt_soon(halt_for(self.agent_id, held))
         if grant is not None:
             grant.announce_loss()
@@ -527,6 +533,22 @@ class Agent:
         if await self._standstill.confirm(stop, self.holds):
             self.core.acknowledge_stops((stop.stop_id,))
             self._link.wake()
+
+    def _confirm_revoked(self, held: HeldGrant) -> None:
+        """Halts, and then tells the coordinator that the machine stands, unless its app says something better."""
+        hold = next((h for h in self.holds if h.holds(held)), None)
+
+        async def confirm() -> None:
+            stands = await self._standstill.stands(halt_for(self.agent_id, held), hold)
+            if held.token not in self.core.grants or held.returning:
+                return
+            if not stands:
+                logger.error("agent %s: grant %d was revoked and nobody says that it stands", self.agent_id, held.token)
+                return
+            self.core.abandon(held, pb.ABANDON_CAUSE_STANDING)
+            self._link.wake()
+
+        self._start(confirm(), "revocation")
 
     def _start(self, work: Awaitable[None], what: str) -> None:
         async def run() -> None:

@@ -136,6 +136,11 @@ class Grant:
         return None if self._held.lost_reason is None else str(self._held.lost_reason)
 
     @property
+    def lost_message(self) -> str:
+        """Why it was lost, for people: which stop, which operator took it back and for what reason."""
+        return self._held.lost_message
+
+    @property
     def warned(self) -> bool:
         """Four fifths of the time are over."""
         return self._held.warned or boottime_ns() >= self._held.warn_ns

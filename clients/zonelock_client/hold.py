@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from zonelock_client.grant import Grant
+from zonelock_client.session_core.values import HeldGrant
 
 if TYPE_CHECKING:
     from zonelock_client.agent import Agent
@@ -78,6 +79,10 @@ class Hold:
         if kind is None and grant.lost and grant.zones and not grant.held.returning:
             # The body came to its end without noticing; it must not look as if all went well.
             raise grant.as_lost()
+
+    def holds(self, held: HeldGrant) -> bool:
+        """Whether this is the grant of the block."""
+        return self._grant is not None and self._grant.held is held
 
     def _lost(self) -> None:
         # Later in this iteration, so that the task is never cancelled by its own call: a cancellation that is raised

@@ -1,4 +1,4 @@
-"""What a person (or a script in a person's name) does: look, stop, reset, clear.
+"""What a person (or a script in a person's name) does: look, stop, reset, clear, revoke.
 
 Rule: every action names its operator and a reason, and a stop carries an id chosen here, so that sending it to
 several coordinators trips one stop. Calls try each coordinator in turn while one is UNAVAILABLE. Never moves a
@@ -175,6 +175,27 @@ class Operator:
             lambda c: safety_service_pb2_grpc.SafetyServiceStub(c).ClearZones(request, timeout=self._timeout_s)
         )
         return list(response.cleared)
+
+    async def revoke(self, *, reason: str, token: int = 0, agent_id: str = "") -> list[int]:
+        """Takes one grant back, or all of an agent's; returns their tokens once that is durable.
+
+        In two phases: the holder is told to stand still and holds on until it confirms or its deadline passes, so the
+        zones are not free yet. Refused (NOTHING_TO_REVOKE) when no live grant matches. Raises ArgumentError,
+        RequestError.
+        """
+        if bool(token) == bool(agent_id):
+            raise ArgumentError(
+                f"token={token!r}, agent_id={agent_id!r}: give exactly one, a grant's token or an agent"
+            )
+        request = safety_service_pb2.RevokeGrantsRequest(operator=self._operator, reason=_reason(reason))
+        if token:
+            request.token = arguments.whole("token", token, 1, arguments.MAX_TOKEN)
+        else:
+            request.agent_id = arguments.identifier("agent_id", agent_id)
+        response = await self._call(
+            lambda c: safety_service_pb2_grpc.SafetyServiceStub(c).RevokeGrants(request, timeout=self._timeout_s)
+        )
+        return list(response.tokens)
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -63,14 +63,32 @@ class Standstill:
         halt = Halt(self._agent_id, str(LostReason.STOPPED), f"stop {stop.stop_id}: {stop.reason}")
         motion = asyncio.wrap_future(self._dead_man.call(lambda: self.halt_now(halt)))
         told = [await self._told(callback, stop) for callback in self.on_stop]
-        done, _ = await asyncio.wait([motion], timeout=self._timeout_s)
-        if not done:
-            logger.error("agent %s: on_halt still runs; stop %s waits for it", self._agent_id, stop.stop_id)
-            await asyncio.wait([motion])
+        halted = await self._halted(motion, f"stop {stop.stop_id}")
         if not self.on_stop and not self.on_halt:
             for hold in list(holds):
                 await hold.left.wait()
-        return motion.exception() is None and all(told)
+        return halted and all(told)
+
+    async def stands(self, halt: Halt, hold: Hold | None) -> bool:
+        """Halts; True once the machine is known to stand: every motion stop returned or, with none, the block ended.
+
+        Without a motion stop and without a block nobody has said anything, and silence is not a standstill.
+        """
+        motion = asyncio.wrap_future(self._dead_man.call(lambda: self.halt_now(halt)))
+        halted = await self._halted(motion, f"the answer to '{halt.reason}'")
+        if self.on_halt:
+            return halted
+        if hold is None:
+            return False
+        await hold.left.wait()
+        return True
+
+    async def _halted(self, motion: asyncio.Future[None], what: str) -> bool:
+        done, _ = await asyncio.wait([motion], timeout=self._timeout_s)
+        if not done:
+            logger.error("agent %s: on_halt still runs; %s waits for it", self._agent_id, what)
+            await asyncio.wait([motion])
+        return motion.exception() is None
 
     async def _told(self, callback: StopCallback, stop: floor_pb2.Stop) -> bool:
         try:

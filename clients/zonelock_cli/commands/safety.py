@@ -1,7 +1,7 @@
-"""`stop`, `reset` and `clear`: an operator's three safety actions.
+"""`stop`, `reset`, `clear` and `revoke`: an operator's four safety actions.
 
 Rule owned: each carries a name and a reason, and a reset names the stops that it ends (I5); there is no "reset
-everything".
+everything", nor a "revoke everything".
 """
 
 from __future__ import annotations
@@ -154,3 +154,43 @@ def clear(
         view.document({"cleared": cleared})
     else:
         view.say(f"cleared {len(cleared)}: {' '.join(cleared)}" if cleared else "nothing was occupied or unknown")
+
+
+@click.command()
+@click.argument("agent", required=False, metavar="[AGENT]")
+@click.option("--token", type=click.IntRange(1, 2**63 - 1), metavar="N", help="One grant, by its token.")
+@operator_options
+@server_options
+@output_option
+def revoke(
+    agent: str | None, token: int | None, operator: str, reason: str, server: str, wait_s: float, view: View
+) -> None:
+    """Take live grants back: one by its token, or all of an agent's. The zones are not free yet.
+
+    The holder is told to stand still and holds on until it confirms; when it never does, its deadline stops the area.
+    """
+    if (agent is None) == (token is None):
+        raise click.UsageError("say what to take back: AGENT, or --token N for one grant")
+    from zonelock.v1 import safety_service_pb2
+
+    from zonelock_cli.link import Link
+
+    request = safety_service_pb2.RevokeGrantsRequest(operator=operator, reason=reason)
+    if token is not None:
+        request.token = token
+    else:
+        request.agent_id = agent or ""
+    with Link(server, wait_s) as link:
+        try:
+            tokens = link.revoke_grants(request)
+        except Failure as failure:
+            known = link.picture().known_agents() if failure.reason == "NOTHING_TO_REVOKE" and agent else ()
+            if agent is None or not known or agent in known:
+                raise
+            better = unknown("agent", agent, known, "zonelock agents")
+            better.reason = failure.reason
+            raise better from failure
+    if view.json:
+        view.document({"tokens": tokens})
+    else:
+        view.say(f"revoked {' '.join(map(str, tokens))}: held until the holder confirms that it stands or has left")

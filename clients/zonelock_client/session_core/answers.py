@@ -198,6 +198,9 @@ def _rejected(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
         return
     extension = agent.extensions.pop(answer.request_id, None)
     if extension is not None:
+        if rejection.reason == "REVOKED":
+            # The revocation itself came while the link was down.
+            agent.lose(extension.grant, LostReason.REVOKED, rejection.message)
         _extension_ended(agent, answer.request_id, extension, rejection)
         return
     if rejected.token:

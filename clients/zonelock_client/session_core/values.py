@@ -46,7 +46,7 @@ class LostReason(StrEnum):
     EXPIRED = "expired"
     """The coordinator's deadline passed first (it should not; D lies before it)."""
     REVOKED = "revoked"
-    """The coordinator ended it."""
+    """An operator takes it back; held until the agent confirms that it stands, or gives it back."""
     NOT_RESUMED = "not_resumed"
     """After a reconnection the coordinator no longer listed it."""
     REFUSED = "refused"
