@@ -181,6 +181,7 @@ ANSWERS = (
     "zones_cleared",
 )
 OPERATIONS = (
+    "heartbeat",
     "hello",
     "ask",
     "cancel",

@@ -76,16 +76,11 @@ class _Exclusion:
             if line["answer"] == "granted" and self.latched.get(agent):
                 return  # declined unused
             for grant in granted_in(line):
-                until = self.frames.latest_end(
-                    agent,
-                    line.get("conn", 0),
-                    grant.get("echo_frame", line.get("echo_frame")),
-                    grant.get("remaining_ms"),
-                )
+                until = self.frames.latest_end(line, grant)
                 if until > line.t:
                     self._entitle(line, agent, grant["token"], grant["zones"], until)
         elif line["answer"] == "extended":
-            until = self.frames.latest_end(agent, line.get("conn", 0), line.get("echo_frame"), line.get("remaining_ms"))
+            until = self.frames.latest_end(line, line.fields)
             for told in self.may.values():
                 if (agent, line["token"]) in told:
                     told[agent, line["token"]] = max(told[agent, line["token"]], until)

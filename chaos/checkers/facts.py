@@ -95,23 +95,26 @@ def is_occupied(unit: Unit | None) -> bool:
 
 @dataclass(slots=True)
 class Frames:
-    """When each frame left its agent, by the history's clock. Frames are counted anew on every stream (`conn`)."""
+    """When each frame left, by the history's clock. A frame belongs to its stream: to `conn` where the history numbers
+    streams, else to the agent.
+    """
 
-    sent: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    sent: dict[tuple[int | str, int], int] = field(default_factory=dict)
 
     def take(self, line: Line) -> None:
         frame = line.get("frame")
         if frame is not None:
-            self.sent.setdefault((line["agent"], line.get("conn", 0), frame), line.t)
+            self.sent.setdefault((line.get("conn", line["agent"]), frame), line.t)
 
-    def latest_end(self, agent: str, conn: int, echo_frame: int | None, remaining_ms: int | None) -> int:
+    def latest_end(self, line: Line, grant: Mapping[str, Any]) -> int:
         """By when the holder of an answer stands still at the latest, whatever its clock within rho: t_send(echoed
-        frame) + remaining. FOREVER when the history does not say.
+        frame) + remaining. `grant` is the answer, or one grant of a welcome. FOREVER when the history does not say.
         """
-        if echo_frame is None or remaining_ms is None:
+        echo, remaining_ms = grant.get("echo_frame", line.get("echo_frame")), grant.get("remaining_ms")
+        if echo is None or remaining_ms is None:
             return FOREVER
-        sent = self.sent.get((agent, conn, echo_frame))
-        return FOREVER if sent is None else sent + remaining_ms
+        sent = self.sent.get((line.get("conn", line["agent"]), echo))
+        return FOREVER if sent is None else int(sent + remaining_ms)
 
 
 def granted_in(line: Line) -> Iterator[Mapping[str, Any]]:

@@ -91,17 +91,16 @@ class _Overstay:
     # -- the holder ----------------------------------------------------------------------------------------------
 
     def _deliver(self, line: Line) -> None:
-        agent, conn = line["agent"], line.get("conn", 0)
+        agent = line["agent"]
         mine = self.until.setdefault(agent, {})
         for grant in granted_in(line):
-            echo = grant.get("echo_frame", line.get("echo_frame"))
-            until = self.frames.latest_end(agent, conn, echo, grant.get("remaining_ms"))
+            until = self.frames.latest_end(line, grant)
             if until > line.t and until != FOREVER:
                 known = mine.get(grant["token"])
                 mine[grant["token"]] = until if known is None else max(known, until)
                 self.zones[agent, grant["token"]] = set(grant["zones"])
         if line["answer"] == "extended" and line["token"] in mine:
-            until = self.frames.latest_end(agent, conn, line.get("echo_frame"), line.get("remaining_ms"))
+            until = self.frames.latest_end(line, line.fields)
             if until != FOREVER:
                 mine[line["token"]] = max(mine[line["token"]], until)
 

@@ -18,7 +18,7 @@ STORY_LINES = 16
 """Lines of the story before a violation."""
 
 CONTEXT_KINDS = frozenset({"crash", "takeover", "restart", "fault", "phase"})
-NOISE = frozenset({"telemetry"})
+NOISE = frozenset({"telemetry", "heartbeat"})
 
 
 @dataclass(frozen=True, slots=True)
