@@ -57,8 +57,14 @@ class Process:
         return self.local_ns(self.loop.true_ns)
 
     def start(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
-        """A task of this process."""
-        return self.loop.create_task(work, name=f"{self.name}/{name}", context=self.context.copy())
+        """A task of this process. It is not expected to raise."""
+        task = self.loop.create_task(work, name=f"{self.name}/{name}", context=self.context.copy())
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.loop.failures.append((f"{task.get_name()} ended", task.exception()))
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Runs a function in this process as soon as it gets the processor."""

@@ -8,6 +8,7 @@ and its own localisation and knows nothing of the truth. What it cannot mend it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -73,7 +74,9 @@ class Robot:
         )
         process.on_death.append(self._died)
         self.process = process
-        world.note("agent", self.agent_id, agent=self.agent_id, what="boot" if self._boots == 1 else "reboot")
+        world.note("agent", self.agent_id, agent=self.agent_id, what="boot" if self._boots == 1 else "reboot",
+                   stop_ms=self.body.stop_ms)
+        self.body.brake()  # its controller begins by standing still
         process.call(lambda: process.start(self._live(), "life") and None)
 
     def kill(self, *, lose_secret: bool) -> None:
@@ -88,7 +91,6 @@ class Robot:
     def _died(self) -> None:
         self.agent = None
         self._left_behind.clear()
-        self.world.note("agent", self.agent_id, agent=self.agent_id, what="down")
 
     def localised(self) -> frozenset[str]:
         """Where it believes it is. After a reboot some localisations say the default pose for a while."""
@@ -119,6 +121,9 @@ class Robot:
         def halt(_: Halt) -> None:
             self.body.brake()
 
+        async def stand(_: object) -> None:
+            await self._stand()
+
         # What it stands in after a lost pose is not what it believes: it declares nothing then.
         lost = self.world.loop.true_ns < self.lost_pose_until_ns
         return await connect(
@@ -132,6 +137,7 @@ class Robot:
             highest_token=self.highest_token,
             auto_extend=self.plan.auto_extend,
             on_halt=halt,
+            on_stop=stand,
             connect_timeout_s=8.0,
         )
 
@@ -171,8 +177,14 @@ class Robot:
         else:
             await self._hop(agent)
 
-    async def _recover(self, agent: Agent, error: Exception) -> None:
+    async def _stand(self) -> None:
+        """Returns once the machine is at rest."""
         self.body.brake()
+        while self.body.moving:
+            await asyncio.sleep(0.02)
+
+    async def _recover(self, agent: Agent, error: Exception) -> None:
+        await self._stand()
         if isinstance(error, GrantLost) and error.reason == "deadline" and self.plan.says_standing:
             await self._say_standing(agent, error)
         self._note_left_behind(agent)
@@ -190,11 +202,10 @@ class Robot:
 
     async def _say_standing(self, agent: Agent, error: GrantLost) -> None:
         lost = [g for t, g in sorted(agent._grants.items()) if t == error.token]
-        while self.body.moving:
-            await asyncio.sleep(0.02)
         for grant in lost:
-            async with asyncio.timeout(2.0):
-                await grant.standing()
+            with contextlib.suppress(*TRAVEL_ERRORS):
+                async with asyncio.timeout(2.0):
+                    await grant.standing()
 
     def _note_left_behind(self, agent: Agent) -> None:
         """Zones of lost grants that it is not in: they stay occupied by it until it asks for and releases them."""

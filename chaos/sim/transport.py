@@ -58,11 +58,12 @@ class Transport:
 
     def __init__(self, loop: VirtualLoop, network: Network) -> None:
         self.loop, self.network = loop, network
+        self.calls = 0
         self.servers: dict[str, SimServer] = {}
         self.silent_hosts: set[str] = set()
         """Hosts without power: nobody answers, not even with a reset."""
-        self.on_request: Callable[[Process, Any], None] | None = None
-        self.on_response: Callable[[Process, Any], None] | None = None
+        self.on_request: Callable[[Process, int, Any], None] | None = None
+        self.on_response: Callable[[Process, int, Any], None] | None = None
 
     def channel(self, target: str, credentials: object = None) -> SimChannel:
         """Takes the place of `open_channel`."""
@@ -147,6 +148,8 @@ class ClientCall:
         self._inbox: deque[Any] = deque()
         self._news = asyncio.Event()
         self.status: Status | None = None
+        transport.calls += 1
+        self.number = transport.calls
         self._wire = Wire(transport, self, host)
         self._method = method
 
@@ -161,7 +164,7 @@ class ClientCall:
         else:
             message = self._decode(item.data)
             if self._transport.on_response is not None:
-                self._transport.on_response(self.process, message)
+                self._transport.on_response(self.process, self.number, message)
             self._inbox.append(message)
         self._news.set()
 
@@ -182,7 +185,7 @@ class ClientCall:
             self._raise_for_status()
             raise asyncio.InvalidStateError("RPC already finished.")
         if self._transport.on_request is not None:
-            self._transport.on_request(self.process, message)
+            self._transport.on_request(self.process, self.number, message)
         self._wire.up.send(Message(data))
 
     def cancel(self) -> bool:

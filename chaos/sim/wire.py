@@ -16,15 +16,17 @@ class WireRecord:
     def __init__(self, history: History, loop: VirtualLoop, truth: Truth) -> None:
         self._history, self._loop, self._truth = history, loop, truth
 
-    def on_request(self, process: Process, message: Any) -> None:
+    def on_request(self, process: Process, conn: int, message: Any) -> None:
         if not isinstance(message, pb.SessionRequest):
             return
+        said = False
         for operation in message.operations:
             kind = operation.WhichOneof("kind")
             if kind is None or kind == "telemetry":
                 continue
+            said = True
             body = getattr(operation, kind)
-            fields: dict[str, Any] = {"agent": operation.agent_id, "op": kind, "frame": message.frame}
+            fields: dict[str, Any] = {"agent": operation.agent_id, "op": kind, "conn": conn, "frame": message.frame}
             for name in ("request_id", "token", "expected_ms"):
                 value = getattr(body, name, 0)
                 if value:
@@ -36,8 +38,13 @@ class WireRecord:
             if kind == "abandon":
                 fields["cause"] = pb.AbandonCause.Name(body.cause).removeprefix("ABANDON_CAUSE_")
             self._history.add(self._loop.now_ms, process.name, "send", **fields)
+        if not said:  # deadlines are reckoned from any frame's send time
+            agent = process.name.partition("-")[0]
+            self._history.add(
+                self._loop.now_ms, process.name, "send", agent=agent, op="telemetry", conn=conn, frame=message.frame
+            )
 
-    def on_response(self, process: Process, message: Any) -> None:
+    def on_response(self, process: Process, conn: int, message: Any) -> None:
         if not isinstance(message, pb.SessionResponse):
             return
         self._truth.on_answer(process.name, message)
@@ -47,11 +54,12 @@ class WireRecord:
                 continue
             body = getattr(answer, kind)
             if kind == "stop_raised":
+                stop_id = body.stop.stop_id
                 self._history.add(
-                    self._loop.now_ms, process.name, "stop", agent=answer.agent_id, stop_id=body.stop.stop_id
+                    self._loop.now_ms, process.name, "stop", agent=answer.agent_id, conn=conn, stop_id=stop_id
                 )
                 continue
-            fields: dict[str, Any] = {"agent": answer.agent_id, "answer": kind}
+            fields: dict[str, Any] = {"agent": answer.agent_id, "answer": kind, "conn": conn}
             if answer.request_id:
                 fields["request_id"] = answer.request_id
             fields.update(_said(kind, body))
