@@ -3,7 +3,8 @@
 In the ledger a unit's token never falls, belongs to one holder, and is a higher one for every new holder. Grants that
 leave a coordinator carry, for each (zone, slot), a token above every earlier one, through failover and restored
 backups. An operation with a token that its units have left behind changes nothing and is not answered as done; one
-with the current token is not refused as stale; one with a foreign token or session gets nothing.
+with the current token is not refused as stale; one with a foreign token or session gets nothing. A request id is one
+request: its grant is for zones that were asked for under it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class _Fencing:
         """The same of operations that were in order -> how many are not answered yet."""
         self.sessions: dict[tuple[str, str], str] = {}
         self.current: set[tuple[str, str, int]] = set()
+        self.asked: dict[tuple[str, str, str], set[str]] = {}
+        """(coordinator, agent, request) -> the zones that its newest ask names."""
 
     def run(self) -> list[Violation]:
         for line in self.findings.lines:
@@ -90,7 +93,7 @@ class _Fencing:
             what = f"its token falls from {token_words(old)} to {token_words(new)}"
         elif new == old and new and after["agent"] != before["agent"] and is_occupied(after):
             what = f"token {token_words(new)} passes from {before['agent']} to {after['agent']}"
-        elif new == old and new and before["state"] == "FREE" and after["state"] == "HELD":
+        elif new == old and new and before["state"] in ("FREE", "BLOCKED") and after["state"] == "HELD":
             what = f"it is granted anew under token {token_words(new)}"
         else:
             return
@@ -112,8 +115,8 @@ class _Fencing:
             if grant["token"] not in self.first_told:
                 self.first_told.add(grant["token"])
                 self._check_order(line, grant)
-        if line["answer"] == "welcome":
-            self._check_session(line)
+            self._check_request(line, grant)
+        self._check_session(line)
 
     def _check_owner(self, line: Line, grant: Mapping[str, Any]) -> None:
         token, owner = grant["token"], (line["agent"], grant.get("request_id", ""))
@@ -125,6 +128,17 @@ class _Fencing:
                 f"(request {owner[1]})",
                 tokens=[token],
                 agents=[known[0], owner[0]],
+            )
+
+    def _check_request(self, line: Line, grant: Mapping[str, Any]) -> None:
+        asked = self.asked.get((line.get("coord", ""), line["agent"], grant.get("request_id", "")))
+        if asked is not None and not asked & set(grant["zones"]):
+            self.findings.add(
+                line,
+                f"{line['agent']} asked for {', '.join(sorted(asked))} under request {grant['request_id']} and is "
+                f"granted {', '.join(grant['zones'])}",
+                tokens=[grant["token"]],
+                agents=[line["agent"]],
             )
 
     def _check_order(self, line: Line, grant: Mapping[str, Any]) -> None:
@@ -148,6 +162,8 @@ class _Fencing:
         coord, token = line["coord"], fields.get("token")
         if line["name"] == "Hello":
             self.sessions[coord, agent] = fields.get("session", "")
+        elif line["name"] == "Asked":
+            self.asked[coord, agent, fields.get("request_id", "")] = set(fields.get("zones") or ())
         answer = DONE.get(line["name"])
         if answer is None or not token:
             return
@@ -201,7 +217,7 @@ class _Fencing:
         session = self.sessions.get((line["coord"], line["agent"]), "") if line.kind == "emit" else ""
         if not session:
             return
-        for grant in line.get("grants") or ():
+        for grant in granted_in(line):
             for unit in self._holding(line["coord"], grant["token"]):
                 if unit.get("session") and unit["session"] != session:
                     self.findings.add(

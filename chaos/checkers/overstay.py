@@ -172,6 +172,13 @@ class _Overstay:
             if unit["state"] == "HELD":
                 self.decided_at[unit["token"]] = line.t
             else:
+                if unit.get("cause") == "OVERDUE" and unit["token"] in self.holds and unit["token"] not in self.tripped:
+                    self.findings.add(
+                        line,
+                        f"{unit['zone']} is overdue (token {token_words(unit['token'])}) and no stop is tripped",
+                        tokens=[unit["token"]],
+                        agents=[unit["agent"]],
+                    )
                 self._drop(unit["token"], (unit["zone"], unit["slot"]))
 
     def _trips(self, line: Line, token: int) -> None:
