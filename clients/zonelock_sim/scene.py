@@ -42,7 +42,10 @@ class Scene:
     ) -> None:
         """Raises SimError or IncidentError for what this floor cannot do. Must be made inside a running event loop."""
         router = Router(floor)
-        tasks: Tasks = ScenarioTasks(pairs) if pairs is not None else StationTasks(floor, options.seed, router)
+        bound_for = {i.agent_id: i.zone for i in options.incidents if i.zone in floor.zones}
+        tasks: Tasks = (
+            ScenarioTasks(pairs) if pairs is not None else StationTasks(floor, options.seed, router, bound_for)
+        )
         self.options = options
         self.world = World(floor, router, tasks, links, tell=tell)
         self.vehicles = self._make_vehicles(tasks)
@@ -69,7 +72,7 @@ class Scene:
         digits = max(2, len(str(count)))
         names = [f"AGV_{number:0{digits}}" for number in range(1, count + 1)]
         try:
-            bodies = [Body(name, drive, floor.cell_mm, at) for name, at in zip(names, tasks.starts(count), strict=True)]
+            bodies = [Body(name, drive, floor.cell_mm, at) for name, at in zip(names, tasks.starts(names), strict=True)]
         except ValueError as error:
             raise SimError(str(error)) from None
         return [Vehicle(body.body_id, kind.name, self.world, body) for body in bodies]

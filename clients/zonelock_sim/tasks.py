@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,9 @@ from zonelock_sim.options import SimError
 SCENARIO_DWELL_MS = 500
 PARKING_DWELL_MS = 2_000
 NEARBY = 4
+UPSTREAM_CELLS = 12
+"""A vehicle bound for a zone starts so far before it: it is there within seconds, and drives in."""
+
 OPEN_CELL_TARGETS = 400
 """On a floor without stations this many open cells, drawn by the seed, serve as stations."""
 
@@ -45,8 +48,8 @@ class Task:
 class Tasks(Protocol):
     """Gives each vehicle where it starts and what it does next."""
 
-    def starts(self, count: int) -> list[Cell]:
-        """Distinct cells for `count` vehicles. Raises SimError when the floor has too few."""
+    def starts(self, agent_ids: Sequence[str]) -> list[Cell]:
+        """A cell of its own for each vehicle. Raises SimError when the floor has too few."""
 
     def next(self, agent_id: str, at: Cell) -> Task | None:
         """The next task for a vehicle that stands `at` a cell, or None when there is none for now."""
@@ -67,7 +70,8 @@ class ScenarioTasks:
         self._taken: dict[str, tuple[Cell, ...]] = {}
         self._first: dict[Cell, tuple[int, Cell, Cell]] = {}
 
-    def starts(self, count: int) -> list[Cell]:
+    def starts(self, agent_ids: Sequence[str]) -> list[Cell]:
+        count = len(agent_ids)
         chosen: dict[Cell, tuple[int, Cell, Cell]] = {}
         for entry in list(self._waiting):
             if len(chosen) == count:
@@ -111,24 +115,30 @@ class StationTasks:
     """Sends vehicles from station to station for ever, by chance of `seed`; to a parking place when all are taken.
 
     Vehicles start at stations and do their first task there. The next station is one of the NEARBY nearest by road.
+    `bound_for` names zones that some vehicles shall come to soon, for an incident there: such a vehicle starts near and
+    is sent there whenever it can be.
     """
 
-    def __init__(self, floor: Floor, seed: int, router: Router) -> None:
+    def __init__(self, floor: Floor, seed: int, router: Router, bound_for: Mapping[str, str] | None = None) -> None:
         self._random = random.Random(seed)
         self._router = router
         self._stations = [Visit(s.cell, s.dwell_ms, f"to {s.name}") for _, s in sorted(floor.stations.items())]
         self._parking = [Visit(cell, PARKING_DWELL_MS, f"parks at {n}") for n, cell in sorted(floor.parking.items())]
+        self._floor = floor
         self._near = bool(self._stations)
         if not self._stations:
             cells = sorted(cell for zone in floor.zones.values() for cell in zone.cells)
             drawn = self._random.sample(cells, min(OPEN_CELL_TARGETS, len(cells)))
             self._stations = [Visit(cell, SCENARIO_DWELL_MS, f"to {cell}") for cell in drawn]
+        self._bound = {agent: frozenset(floor.zones[zone].cells) for agent, zone in (bound_for or {}).items()}
         self._taken: dict[str, tuple[Cell, ...]] = {}
         self._lengths: dict[tuple[Cell, Cell], int] = {}
         self._count = 0
 
-    def starts(self, count: int) -> list[Cell]:
-        stations = [visit.cell for visit in self._stations]
+    def starts(self, agent_ids: Sequence[str]) -> list[Cell]:
+        count = len(agent_ids)
+        targets = {self._target_of(agent) for agent in agent_ids}
+        stations = [visit.cell for visit in self._stations if visit.cell not in targets]
         self._random.shuffle(stations)
         places = list(dict.fromkeys([*stations, *(visit.cell for visit in self._parking)]))
         if len(places) < count:
@@ -136,7 +146,32 @@ class StationTasks:
                 f"agents {count}: the floor has {len(places)} stations and parking places to start from; "
                 "use fewer agents"
             )
-        return places[:count]
+        chosen: dict[str, Cell] = {}
+        for agent in sorted(agent_ids):
+            target = self._target_of(agent)
+            upstream = self._upstream(target, [*places, *chosen.values()]) if target is not None else None
+            chosen[agent] = upstream if upstream is not None else places.pop(0)
+        return [chosen[agent] for agent in agent_ids]
+
+    def _target_of(self, agent_id: str) -> Cell | None:
+        """The first station in the zone that the vehicle is bound for."""
+        cells = self._bound.get(agent_id, frozenset())
+        return next((visit.cell for visit in self._stations if visit.cell in cells), None)
+
+    def _upstream(self, target: Cell, taken: Collection[Cell]) -> Cell | None:
+        """The nearest cell at least UPSTREAM_CELLS of road before `target`, in a zone where nobody else starts."""
+        zones = {self._floor.zone_at(*cell) for cell in taken}
+        distance = {target: 0}
+        frontier = deque([target])
+        while frontier:
+            cell = frontier.popleft()
+            if distance[cell] >= UPSTREAM_CELLS and self._floor.zone_at(*cell) not in zones:
+                return cell
+            for beside in sorted(self._floor.grid.beside(cell)):
+                if beside not in distance and cell in self._floor.moves(*beside):
+                    distance[beside] = distance[cell] + 1
+                    frontier.append(beside)
+        return None
 
     def next(self, agent_id: str, at: Cell) -> Task | None:
         first = agent_id not in self._taken
@@ -144,7 +179,8 @@ class StationTasks:
         free = [visit for visit in self._stations if visit.cell not in busy]
         free = free or [visit for visit in self._parking if visit.cell not in busy]
         here = [visit for visit in free if first and visit.cell == at]
-        candidates = here or self._nearest(at, [visit for visit in free if visit.cell != at])
+        bound = [visit for visit in free if visit.cell in self._bound.get(agent_id, frozenset())]
+        candidates = here or bound or self._nearest(at, [visit for visit in free if visit.cell != at])
         if not candidates:
             return None
         visit = self._random.choice(candidates)

@@ -15,17 +15,14 @@ from zonelock_sim.incidents import Incident, IncidentKind
 from zonelock_sim.world import World
 
 POLL_S = 0.02
-SETTLE_S = 0.4
-"""In a named zone the incident strikes this long after the agent came in, so that it is well inside."""
+PARTLY_S = 2.0
 
 
 async def strike(incident: Incident, agent: FloorAgent, world: World, struck: Callable[[], None]) -> None:
     """Waits for the incident's time and place, then carries it through to its end."""
     await asyncio.sleep(incident.delay_ms / 1_000)
     if incident.zone is not None:
-        while incident.zone not in world.inside(agent.agent_id):  # noqa: ASYNC110 - geometry tells no event
-            await asyncio.sleep(POLL_S)
-        await asyncio.sleep(SETTLE_S)
+        await _inside(incident.zone, agent.agent_id, world)
     world.tell("incident", f"{incident}: begins, {agent.agent_id} in {', '.join(world.inside(agent.agent_id)) or '-'}")
     struck()
     match incident.kind:
@@ -48,6 +45,14 @@ async def strike(incident: Incident, agent: FloorAgent, world: World, struck: Ca
         await _reset(agent)
     agent.recover()
     world.tell("incident", f"{incident}: ends")
+
+
+async def _inside(zone: str, agent_id: str, world: World) -> None:
+    """Until the agent is in the zone: wholly, or for some time partly (its body may be as long as the zone)."""
+    partly_s = 0.0
+    while partly_s < PARTLY_S and world.inside(agent_id) != [zone]:
+        await asyncio.sleep(POLL_S)
+        partly_s = partly_s + POLL_S if zone in world.inside(agent_id) else 0.0
 
 
 async def _towed(incident: Incident, agent: FloorAgent, world: World) -> None:

@@ -18,7 +18,7 @@ def floor() -> Floor:
 
 def drawn(floor: Floor, seed: int) -> list[str]:
     tasks = StationTasks(floor, seed, Router(floor))
-    at = dict(zip("ABCDEFG", tasks.starts(7), strict=True))
+    at = dict(zip("ABCDEFG", tasks.starts("ABCDEFG"), strict=True))
     found = []
     for _ in range(5):
         for agent in at:
@@ -38,7 +38,7 @@ def test_the_same_seed_draws_the_same_orders_and_no_target_is_shared(floor: Floo
 
 def test_a_place_stays_taken_until_its_vehicle_has_left_it(floor: Floor) -> None:
     tasks = StationTasks(floor, 1, Router(floor))
-    starts = tasks.starts(11)
+    starts = tasks.starts([f"A{number}" for number in range(11)])
     for number, start in enumerate(starts):
         assert tasks.next(f"A{number}", start) is not None
     onward = tasks.next("A0", starts[0])
@@ -55,7 +55,7 @@ def test_a_place_stays_taken_until_its_vehicle_has_left_it(floor: Floor) -> None
 def test_scenario_orders_go_to_whoever_stands_at_their_start_first() -> None:
     pairs = [((0, 0), (5, 0)), ((0, 0), (6, 0)), ((1, 0), (7, 0)), ((2, 0), (8, 0))]
     tasks = ScenarioTasks(pairs)
-    assert tasks.starts(2) == [(0, 0), (1, 0)]
+    assert tasks.starts("AB") == [(0, 0), (1, 0)]
     second, first = tasks.next("B", (1, 0)), tasks.next("A", (0, 0))
     assert first is not None
     assert second is not None
@@ -65,7 +65,7 @@ def test_scenario_orders_go_to_whoever_stands_at_their_start_first() -> None:
 
 def test_a_scenario_order_waits_while_its_start_is_another_vehicles_place() -> None:
     tasks = ScenarioTasks([((0, 0), (5, 0)), ((5, 0), (9, 0)), ((7, 0), (8, 0))])
-    tasks.starts(1)
+    tasks.starts("A")
     assert tasks.next("A", (0, 0)) is not None
     other = tasks.next("B", (3, 0))
     assert other is not None
@@ -75,4 +75,13 @@ def test_a_scenario_order_waits_while_its_start_is_another_vehicles_place() -> N
 
 def test_too_few_places_are_refused_with_the_number_there_is(floor: Floor) -> None:
     with pytest.raises(SimError, match=r"agents 20: the floor has 19 .* use fewer agents"):
-        StationTasks(floor, 1, Router(floor)).starts(20)
+        StationTasks(floor, 1, Router(floor)).starts("ABCDEFGHIJKLMNOPQRST")
+
+
+def test_a_vehicle_with_an_incident_in_a_zone_starts_near_it_and_is_sent_there(floor: Floor) -> None:
+    tasks = StationTasks(floor, 1, Router(floor), {"C": "Z_32"})
+    at = dict(zip("ABCD", tasks.starts("ABCD"), strict=True))
+    assert floor.zone_at(*at["C"]) != "Z_32"
+    task = tasks.next("C", at["C"])
+    assert task is not None
+    assert floor.zone_at(*task.visits[0].cell) == "Z_32"
