@@ -50,6 +50,10 @@ REJECTIONS: dict[str, tuple[str, str]] = {
     "STALE_TELEMETRY": ("The extension came without fresh telemetry.", "Report the position first, then extend."),
     "NEVER": ("The ask can never be granted to this agent as things stand.", "Ask for fewer zones or less time."),
     "STILL_HOLDING": ("The agent says goodbye while it still occupies zones.", "Release or leave its zones first."),
+    "REVOKED": (
+        "An operator is taking the grant back; it cannot be extended.",
+        "Stand still; the SDK confirms by itself.",
+    ),
     "WAIT_ENDED": ("The wait ran out, or the waiting agent's stream ended.", "Ask again, or wait longer."),
 }
 
