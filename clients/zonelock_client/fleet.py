@@ -56,7 +56,8 @@ class Connecting(Generic[C]):
 class Fleet:
     """Many agents over one stream, for a fleet gateway. Made by `connect_fleet`.
 
-    A gateway may hold only for vehicles with a watchdog of their own: the dead-man here halts what this process moves.
+    Rule: a gateway holds only for vehicles with a watchdog of their own; the dead-man here halts only what this process
+    moves.
     """
 
     def __init__(self, link: Link, connect_timeout_s: float) -> None:
@@ -81,6 +82,7 @@ class Fleet:
         self,
         agent_id: str,
         *,
+        vehicle_watchdog: bool = False,
         agent_kind: str = "agv",
         session_secret: bytes | None = None,
         stop_ms: int = 200,
@@ -94,7 +96,19 @@ class Fleet:
         on_warned: GrantCallback | None = None,
         halt_timeout_s: float = HALT_TIMEOUT_S,
     ) -> Agent:
-        """Opens an agent on this stream; arguments and errors as for `connect`."""
+        """Opens an agent on this stream; the other arguments and errors as for `connect`.
+
+        `vehicle_watchdog` must be True: it is your statement that the vehicle halts by itself when its permits run out
+        (`grant.permit()` here, `zonelock_client.vehicle.PermitWatch` or its like there), or that this very process
+        moves it. A gateway that freezes halts nobody.
+        """
+        if vehicle_watchdog is not True:
+            raise ArgumentError(
+                f"vehicle_watchdog={vehicle_watchdog!r} must be True for agent {agent_id}: a gateway may hold zones "
+                "only for vehicles with a watchdog of their own, because a frozen gateway or a lost radio halts "
+                "nobody; let the vehicle's controller run zonelock_client.vehicle.PermitWatch on grant.permit(), or "
+                "let it connect(...) by itself"
+            )
         spec = _spec(
             agent_id, agent_kind, session_secret, stop_ms, floor_hash, standing_zones, highest_token, auto_extend
         )
@@ -173,7 +187,7 @@ def connect_fleet(
     target: str, *, connect_timeout_s: float = CONNECT_TIMEOUT_S, credentials: grpc.ChannelCredentials | None = None
 ) -> Connecting[Fleet]:
     """Opens a stream for many agents: `async with connect_fleet("host:7600") as fleet: agent = await
-    fleet.agent("AGV_01")`."""
+    fleet.agent("AGV_01", vehicle_watchdog=True)`."""
 
     async def make() -> Fleet:
         return Fleet(_link(target, credentials), connect_timeout_s)

@@ -28,6 +28,7 @@ from zonelock_client.session_core.values import (
     Rejection,
 )
 from zonelock_client.status import from_failure
+from zonelock_client.vehicle import Permit
 
 if TYPE_CHECKING:
     from zonelock_client.agent import Agent
@@ -166,6 +167,24 @@ class Grant:
         if self._held.lost_reason is not None:
             return 0
         return max(0, (self._held.deadline_ns - boottime_ns()) // NS_PER_MS)
+
+    def permit(self, *, at_most_ms: int | None = None) -> Permit:
+        """Leave to move for a vehicle controller elsewhere, as the answer to its ask; see `zonelock_client.vehicle`.
+
+        `expires_ms` is what is left now until D, or until the link counts as LOST when that comes first. A grant that
+        is lost or given back makes a permit with `expires_ms` 0, which halts the vehicle: answer every ask, with that
+        too. `at_most_ms` bounds how long a vehicle goes on when this process freezes; it has to ask oftener then.
+        Callable from any thread.
+        """
+        if at_most_ms is not None:
+            arguments.whole("at_most_ms", at_most_ms, 1, arguments.MAX_DURATION_MS)
+        held = self._held
+        now_ns = boottime_ns()
+        left_ns = min(held.deadline_ns, self._agent.link_lost_ns) - now_ns
+        if held.lost_reason is not None or held.returning:
+            left_ns = 0
+        left_ms = min(max(0, left_ns // NS_PER_MS), at_most_ms or arguments.MAX_DURATION_MS)
+        return Permit(held.token, held.zones, self._agent.agent_id, left_ms, now_ns)
 
     async def cleared(self, *zones: str) -> None:
         """Gives `zones` (all, when none are named) back: the whole contour with its load has left them.

@@ -54,6 +54,7 @@ class Uplink:
         if self._fleet is not None:
             agent = await self._fleet.agent(
                 introduction.agent_id,
+                vehicle_watchdog=True,  # the simulated bodies move in this process, under its dead-man
                 agent_kind=introduction.kind,
                 stop_ms=introduction.stop_ms,
                 floor_hash=self._floor_hash,

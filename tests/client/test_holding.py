@@ -344,7 +344,7 @@ async def test_a_new_process_with_the_same_secret_takes_its_grants_up_again(serv
 
 async def test_a_fleet_moves_many_agents_over_one_stream(server: TestServer) -> None:
     async with connect_fleet(server.target) as fleet:
-        agents = [await fleet.agent(f"AGV_{n:02}") for n in range(8)]
+        agents = [await fleet.agent(f"AGV_{n:02}", vehicle_watchdog=True) for n in range(8)]
         assert [a.agent_id for a in fleet.agents] == [f"AGV_{n:02}" for n in range(8)]
 
         async def through(agent_index: int) -> int:
@@ -355,9 +355,16 @@ async def test_a_fleet_moves_many_agents_over_one_stream(server: TestServer) -> 
         tokens = await asyncio.gather(*(through(n) for n in range(8)))
         assert len(set(tokens)) == 8
         with pytest.raises(ArgumentError, match="already open"):
-            await fleet.agent("AGV_00")
+            await fleet.agent("AGV_00", vehicle_watchdog=True)
         await agents[0].goodbye()
         assert len(fleet.agents) == 7
+
+
+async def test_a_gateway_holds_only_for_vehicles_with_a_watchdog_of_their_own(server: TestServer) -> None:
+    async with connect_fleet(server.target) as fleet:
+        with pytest.raises(ArgumentError, match="watchdog of their own"):
+            await fleet.agent("AGV_00")
+        assert fleet.agents == ()
 
 
 async def test_a_zone_that_an_agent_stands_in_is_declared_and_converted(server: TestServer) -> None:
