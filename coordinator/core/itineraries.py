@@ -1,0 +1,161 @@
+"""Who occupies what and is bound for where, in numbers: the mirror of the floor that `routes` decides on.
+
+Owns what an agent's words and units mean for its way: what it still needs, what it will keep, and whether it can be
+counted on to move at all. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from coordinator.core.ground import Ground
+from coordinator.core.schedule import Tables, Traveller, members
+
+
+@dataclass(slots=True)
+class Intent:
+    """What an agent said about its way. `claim` is what is left of its declaration; None when it made none.
+
+    `asks` are the zones of each ask that waits; `ends` where it means to stay; `visits`: it came from off the floor on
+    an ask and goes back there.
+    """
+
+    claim: tuple[int, ...] | None = None
+    ends: tuple[int, ...] = ()
+    asks: list[tuple[int, ...]] = field(default_factory=list)
+    visits: bool = False
+
+
+class Itineraries:
+    """Occupation and intents of every agent on one floor."""
+
+    def __init__(self, zones: Iterable[tuple[str, int]], neighbours: Iterable[tuple[str, str]] = ()) -> None:
+        """`zones` are names with their capacities; `neighbours` pairs (from, to) that a vehicle may drive."""
+        capacities = sorted(zones)
+        self._names = [name for name, _ in capacities]
+        self._number = {name: n for n, name in enumerate(self._names)}
+        self._tables = Tables(
+            bit=[1 << n for n in range(len(self._names))],
+            free=[capacity for _, capacity in capacities],
+            users=[0] * len(self._names),
+            travellers=[],
+            ground=Ground(len(self._names), ((self._number[a], self._number[b]) for a, b in neighbours)),
+            roomy=sum(1 << n for n, (_, capacity) in enumerate(capacities) if capacity > 1),
+        )
+        self._who: dict[str, int] = {}
+        self._intents: list[Intent] = []
+        self._spare: list[int] = []
+
+    def remaining(self, agent: str) -> tuple[str, ...]:
+        """The zones that the agent declared and has not entered yet."""
+        who = self._who.get(agent)
+        claim = self._intents[who].claim if who is not None else None
+        return tuple(self._names[place] for place in claim or ())
+
+    def declared(self, agent: str) -> bool:
+        """Whether the agent declared a route and was not seen to leave it."""
+        who = self._who.get(agent)
+        return who is not None and self._intents[who].claim is not None
+
+    # -- numbers for names
+
+    def _enrol(self, agent: str) -> int:
+        if agent in self._who:
+            return self._who[agent]
+        travellers = self._tables.travellers
+        if self._spare:
+            who = heapq.heappop(self._spare)
+            travellers[who], self._intents[who] = Traveller(agent), Intent()
+        else:
+            who = len(travellers)
+            travellers.append(Traveller(agent))
+            self._intents.append(Intent())
+        self._who[agent] = who
+        return who
+
+    def _discharge(self, who: int) -> None:
+        """Gives the number of an agent that has nothing to do with the floor to the next one."""
+        traveller, intent = self._tables.travellers[who], self._intents[who]
+        if traveller.held or intent.claim or intent.asks:
+            return
+        self._assign(who, (), (), travels=False)
+        del self._who[traveller.name]
+        traveller.name = ""
+        heapq.heappush(self._spare, who)
+
+    # -- units
+
+    def _take(self, who: int, place: int) -> None:
+        held = self._tables.travellers[who].held
+        held[place] = held.get(place, 0) + 1
+        self._count(place, -1)
+
+    def _give(self, who: int, place: int) -> None:
+        held = self._tables.travellers[who].held
+        units = held.pop(place)
+        if units > 1:
+            held[place] = units - 1
+        self._count(place, 1)
+
+    def _count(self, place: int, units: int) -> None:
+        tables = self._tables
+        tables.free[place] += units
+        if tables.free[place] > 0:
+            tables.full &= ~tables.bit[place]
+        else:
+            tables.full |= tables.bit[place]
+
+    # -- what it adds up to
+
+    def _plot(self, who: int) -> None:
+        """Works out what the traveller still needs, what it keeps in the end, and whether it is on the move."""
+        traveller, intent = self._tables.travellers[who], self._intents[who]
+        held, traveller.yields = traveller.held, intent.claim is not None
+        if intent.claim is not None:
+            ahead = intent.claim
+            ends = ahead[-1:] or intent.ends
+        else:
+            ahead = tuple(dict.fromkeys(place for ask in intent.asks for place in ask if place not in held))
+            ends = ahead or intent.ends
+        if ahead:
+            self._assign(who, ahead, ends if held or intent.claim else (), travels=bool(held or intent.claim))
+        elif intent.visits:
+            self._assign(who, (), (), travels=bool(held))
+        else:
+            keeps = tuple(place for place in ends if place in held) or tuple(held)
+            self._assign(who, (), keeps, travels=any(place not in keeps for place in held))
+
+    def _assign(self, who: int, ahead: tuple[int, ...], keeps: tuple[int, ...], *, travels: bool) -> None:
+        tables, traveller = self._tables, self._tables.travellers[who]
+        if ahead is traveller.route:
+            need = traveller.need
+            for place in traveller.held:
+                need &= ~tables.bit[place]
+        else:
+            need = 0
+            for place in ahead:
+                if place not in traveller.held:
+                    need |= tables.bit[place]
+        for place in members(need & ~traveller.need):
+            tables.users[place] |= 1 << who
+        for place in members(traveller.need & ~need):
+            tables.users[place] &= ~(1 << who)
+        traveller.route, traveller.keeps, traveller.need, traveller.travels = ahead, keeps, need, travels
+
+
+def after(claim: Sequence[int] | None, held: Iterable[int], wanted: Sequence[int]) -> tuple[int, ...] | None:
+    """What is left of a claim once `wanted` is entered, or None when these are not its next zones."""
+    if claim is None:
+        return None
+    missing, have = set(wanted), set(held)
+    for count, place in enumerate(claim, 1):
+        if place in missing:
+            missing.discard(place)
+            have.add(place)
+        elif place not in have:
+            return None
+        if not missing:
+            return tuple(claim[count:])
+    return None if missing else tuple(claim)

@@ -1,0 +1,93 @@
+"""Ways out for those who cannot arrive: who waits on whom, the ring that an agent is part of, and where to draw back.
+
+Pure functions over a finished search for a schedule (`schedule.Schedule`): what is said here is about the floor as it
+is when everybody who can arrive has arrived. Decides nothing. Everything is chosen by distance, then by number.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from coordinator.core.schedule import Schedule, Tables, members
+
+
+def waits_on(found: Schedule, who: int) -> tuple[int, list[int]]:
+    """The zone that keeps a traveller from going on, and who is in it or has to pass it first.
+
+    For one that has arrived and would yield, the first full zone on its way out. (-1, []) when nothing is in its way.
+    """
+    tables = found.tables
+    zone = found.stuck_at(who) if found.unfinished >> who & 1 else _shut_in_by(found, who)
+    if zone >= 0:
+        return zone, [other for other in found.holders(zone) if other != who]
+    if found.unfinished >> who & 1:
+        for zone in tables.travellers[who].keeps:
+            others = tables.users[zone] & found.unfinished & ~(1 << who)
+            if others and zone not in found.held(who):
+                return zone, members(others)
+    return -1, []
+
+
+def _shut_in_by(found: Schedule, who: int) -> int:
+    tables = found.tables
+    if not tables.travellers[who].yields:
+        return -1
+    users, others = tables.users, found.unfinished & ~(1 << who)
+    ways = tables.ground.ways_to(found.held(who), lambda zone: True, lambda zone: not users[zone] & others)
+    return next((zone for zone in next(ways, ()) if found.full & tables.bit[zone]), -1)
+
+
+def ring_through(found: Schedule, who: int) -> list[tuple[int, int]]:
+    """The shortest ring of travellers that wait on each other and start with `who`, each with the zone it waits for."""
+    came: dict[int, tuple[int, int]] = {}
+    edge = deque([who])
+    while edge:
+        current = edge.popleft()
+        zone, others = waits_on(found, current)
+        for other in others:
+            if other == who:
+                return _ring(came, current, zone, who)
+            if other not in came:
+                came[other] = (current, zone)
+                edge.append(other)
+    return []
+
+
+def _ring(came: dict[int, tuple[int, int]], last: int, zone: int, who: int) -> list[tuple[int, int]]:
+    ring = [(last, zone)]
+    while ring[-1][0] != who:
+        ring.append(came[ring[-1][0]])
+    return ring[::-1]
+
+
+def involved(found: Schedule, start: Iterable[int]) -> tuple[set[int], bool]:
+    """Everybody whom `start` waits on, directly or through others, and whether one of these has nowhere to go."""
+    seen = set(start)
+    pending = sorted(seen)
+    standing = False
+    while pending:
+        others = waits_on(found, pending.pop())[1]
+        standing = standing or not others
+        for other in others:
+            if other not in seen:
+                seen.add(other)
+                pending.append(other)
+    return seen, standing
+
+
+def refuges(tables: Tables, who: int, rivals: int) -> Iterator[tuple[int, ...]]:
+    """Ways (zones in order) to free zones that no other traveller needs, nearest first.
+
+    Behind those comes the nearest to a zone that at least the `rivals` (a mask of travellers) do not need.
+    """
+    full, bit, users = tables.full, tables.bit, tables.users
+    others, held = ~(1 << who), tables.travellers[who].held
+
+    def is_open(zone: int) -> bool:
+        return not full & bit[zone]
+
+    yield from tables.ground.ways_to(held, is_open, lambda zone: not users[zone] & others)
+    second = next(tables.ground.ways_to(held, is_open, lambda zone: not users[zone] & rivals), None)
+    if second is not None:
+        yield second
