@@ -28,7 +28,8 @@ from coordinator.core.machine import FloorChanged, InvariantViolation, Machine
 from coordinator.core.model import CounterRecord, FloorSpec, StopRecord, Timing
 from coordinator.core.rejections import Refusal
 from coordinator.pending_stops import PendingStops
-from coordinator.stop_output import StopOutput, StopOutputs
+from coordinator.safeguards import Safeguards
+from coordinator.stop_output import StopOutput
 from coordinator.store import codec
 from coordinator.store.port import (
     MAX_OPERATIONS,
@@ -46,8 +47,6 @@ log = logging.getLogger("zonelock.runtime")
 
 TICK_MS = 100
 """A fenced commit at least this often: it proves leadership, renews the lease and gates heartbeat acknowledgements."""
-
-ALARMS_KEPT = 100
 
 MIN_TIMER_MS = 2
 """A deadline that cannot be acted on yet (its extension is being committed) is looked at again after this."""
@@ -118,7 +117,6 @@ class Runtime:
         self.epoch = 0
         self.leading = False
         self.commits = 0
-        self.quarantined = 0
         self._outlets: dict[int, Outlet] = {}
         self._next_conn = 1
         self._steps: deque[fx.Step] = deque()
@@ -126,14 +124,8 @@ class Runtime:
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._last_commit_ms = 0
-        self._pending = pending
-        self._stops_in_flight: dict[str, StopRecord] = {}
-        self._pending_changed = asyncio.Event()
-        self._leaving: deque[tuple[int, int]] = deque()
+        self.safeguards = Safeguards(pending, outputs, now_ms)
         self._highest_token = 0
-        self.alarms: deque[str] = deque(maxlen=ALARMS_KEPT)
-        self.alarms_raised = 0
-        self._outputs = StopOutputs(outputs, self.alarm)
         self._broken: Exception | None = None
         self.on_leading: list[Callable[[bool], None]] = []
 
@@ -175,6 +167,9 @@ class Runtime:
         machine = self._machine
         if machine is None or self._broken is not None:
             return
+        if self.safeguards.refuses(event):
+            self._refuse_quarantined(event)
+            return
         try:
             step = machine.handle(event)
             if self._check_invariants:
@@ -186,44 +181,31 @@ class Runtime:
             return
         if step.stops:
             self._let_go(step.stops)
-        self._note_step(event, step)
+        self.safeguards.note(event, step)
         if step.writes or step.sends:
             self._steps.append(step)
             self._wake.set()
         self._set_timer()
 
-    def _note_step(self, event: ev.Event, step: fx.Step) -> None:
-        """What must not be forgotten, should the commit of this step fail."""
-        for write in step.writes:
-            if isinstance(write.record, StopRecord) and write.record.active:
-                self._stops_in_flight[write.record.stop_id] = write.record
-                self._pending_changed.set()
-                self._outputs.order(write.record)
-        if isinstance(event, (ev.Released, ev.Abandoned)):
-            done = any(isinstance(s.answer, (fx.Released, fx.Abandoned)) for s in step.sends)
-            if done and step.writes:
-                self._leaving.append((step.seq, event.token))
-        for sentence in step.alarms:
-            self.alarm(sentence)
-
-    def alarm(self, sentence: str) -> None:
-        """For whoever is on call: logged, counted, and kept for a while."""
-        self.alarms_raised += 1
-        self.alarms.append(sentence)
-        log.critical("ALARM: %s", sentence)
-
     def _quarantine(self, event: ev.Event, error: Exception) -> None:
         """An event made the core raise: its effects are dropped with the whole in-memory state, which is reloaded."""
-        self.quarantined += 1
-        log.critical("the core raised on %r; reloading from the store", event, exc_info=error)
+        self.safeguards.quarantine(event, error)
         conn = getattr(event, "conn", None)
         outlet = self._outlets.get(conn) if conn is not None else None
         if outlet is not None:
-            outlet.fail(
-                Refusal.INTERNAL, f"the coordinator could not handle {type(event).__name__}; it was not applied"
-            )
+            what = type(event).__name__
+            outlet.fail(Refusal.INTERNAL, f"the coordinator could not handle {what}; it was not applied")
         self._broken = error
         self._wake.set()
+
+    def _refuse_quarantined(self, event: ev.Event) -> None:
+        conn = int(getattr(event, "conn", 0))
+        outlet = self._outlets.get(conn)
+        if outlet is None:
+            return
+        who, what = str(getattr(event, "agent_id", "")), type(event).__name__
+        answer = fx.Failed(Refusal.INTERNAL, f"{what} is refused for a while: it made the coordinator fail")
+        outlet.deliver([fx.Send(conn, who, str(getattr(event, "request_id", "")), answer)], stop=False)
 
     def _let_go(self, stops: Sequence[fx.Send]) -> None:
         for conn, sends in _by_conn(stops).items():
@@ -243,7 +225,7 @@ class Runtime:
 
     def _tick(self) -> None:
         if self._timer is not None:
-            self._timer.cancel()  # the periodic tick comes first; a timer left behind would go on arming others for ever
+            self._timer.cancel()  # the periodic tick came first; left behind, it would go on arming others
             self._timer = None
         if self._machine is None:
             return
@@ -259,10 +241,7 @@ class Runtime:
 
     async def run(self) -> None:
         """Leads whenever it can, for ever. Raises Halted, FloorChanged, codec errors and store misconfiguration."""
-        if self._pending is not None:
-            self._stops_in_flight.update(await asyncio.to_thread(self._pending.read))
-        self._outputs.start()
-        keeper = asyncio.create_task(self._keep_pending(), name="zonelock-pending-stops")
+        await self.safeguards.open()
         try:
             while True:
                 self.epoch = await self._store.lead()
@@ -279,21 +258,7 @@ class Runtime:
                     ) from conflict
         finally:
             self._forget(Refusal.NOT_LEADER, "this coordinator is shutting down")
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-            await self._outputs.close()
-
-    async def _keep_pending(self) -> None:
-        """Keeps the file of stops that are not yet durable up to date, one write at a time."""
-        while True:
-            await self._pending_changed.wait()
-            self._pending_changed.clear()
-            if self._pending is None:
-                continue
-            try:
-                await asyncio.to_thread(self._pending.write, list(self._stops_in_flight.values()))
-            except OSError as error:
-                self.alarm(f"cannot keep stops that are not yet durable beside the coordinator: {error}")
+            await self.safeguards.close()
 
     async def _load(self) -> None:
         loaded = await self._load_patiently()
@@ -303,8 +268,7 @@ class Runtime:
         now_ms = self.now_ms()
         self._steps.clear()
         self._heard.clear()
-        leaving = tuple(token for _, token in self._leaving)
-        self._leaving.clear()
+        leaving = self.safeguards.take_leaving()
         self._broken = None
         self._machine = Machine(self._floor, ledger, self._timing, now_ms)
         self._last_commit_ms = now_ms
@@ -315,10 +279,8 @@ class Runtime:
         self._handle(started)
         if leaving:
             self._handle(ev.ReleasesRecalled(now_ms=now_ms, tokens=leaving))
-        for active in ledger.stops:
-            if active.active:
-                self._outputs.order(active)
-        for stop in list(self._stops_in_flight.values()):
+        self.safeguards.took_over(ledger.stops)
+        for stop in self.safeguards.stops_in_flight():
             self._handle(ev.StopRecovered(now_ms=now_ms, stop=stop, recorded_at=wall))
 
     async def _load_patiently(self) -> Loaded:
@@ -393,16 +355,10 @@ class Runtime:
         self.commits += 1
         for write in writes.values():
             if isinstance(write.record, StopRecord):
-                self._stop_is_durable(write.record)
+                self.safeguards.durable(write.record)
             elif isinstance(write.record, CounterRecord):
                 self._highest_token = max(self._highest_token, write.record.token)
         self._set_leading(True)
-
-    def _stop_is_durable(self, stop: StopRecord) -> None:
-        if self._stops_in_flight.pop(stop.stop_id, None) is not None:
-            self._pending_changed.set()
-        if not stop.active:
-            self._outputs.order(stop)
 
     def _release(self, batch: list[fx.Step], sealed: dict[int, int]) -> None:
         """The batch is durable: deadlines count from now, then its answers leave, each as true as it is at this
@@ -411,8 +367,7 @@ class Runtime:
         machine = self.machine
         if batch:
             upto = batch[-1].seq
-            while self._leaving and self._leaving[0][0] <= upto:
-                self._leaving.popleft()
+            self.safeguards.committed(upto)
             self._handle(ev.Committed(now_ms=self.now_ms(), upto=upto))
         current = (machine.as_of_now(send) for step in batch for send in step.sends)
         for conn, sends in _by_conn([s for s in current if s is not None]).items():

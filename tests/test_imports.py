@@ -73,11 +73,13 @@ RULES = (
     Rule("coordinator.store", ("coordinator.core",)),
     Rule("coordinator.pending_stops", ("coordinator.core",)),
     Rule("coordinator.stop_output", ("coordinator.core",)),
+    Rule("coordinator.safeguards", ("coordinator.core", "coordinator.pending_stops", "coordinator.stop_output")),
     Rule(
         "coordinator.runtime",
         (
             "coordinator.core",
             "coordinator.pending_stops",
+            "coordinator.safeguards",
             "coordinator.stop_output",
             "coordinator.store.port",
             "coordinator.store.codec",

@@ -67,7 +67,7 @@ def _stop_after_commit(patch: Patch) -> None:
 def _drop_stop_on_ambiguous_commit(patch: Patch) -> None:
     def make(original: Any) -> Any:
         async def load(self: Runtime) -> None:
-            self._stops_in_flight.clear()
+            self.safeguards._stops.clear()
             await original(self)
 
         return load

@@ -243,7 +243,7 @@ async def test_an_event_that_breaks_the_core_is_quarantined_and_the_floor_goes_o
             patch.setitem(w.runtime.machine._handlers, ev.Reported, lambda event: boom(w.runtime.machine, event))
             w.runtime.submit(ev.Reported(now_ms=w.runtime.now_ms(), conn=conn, agent_id="a"))
         assert await out.until_failed() is Refusal.INTERNAL
-        assert w.runtime.quarantined == 1
+        assert w.runtime.safeguards.quarantined == 1
         await w.leading(False)
         await w.leading()
         assert w.store.refences == 1
@@ -251,6 +251,17 @@ async def test_an_event_that_breaks_the_core_is_quarantined_and_the_floor_goes_o
         welcome = await again.until(fx.Welcome)
         assert isinstance(welcome, fx.Welcome)
         assert [g.zones for g in welcome.grants] == [("Z1",)]
+        w.runtime.submit(ev.Reported(now_ms=w.runtime.now_ms(), conn=conn_of(w, again), agent_id="a"))
+        refused = await again.until(fx.Failed)  # said again, it is refused and takes nobody down
+        assert isinstance(refused, fx.Failed)
+        assert refused.refusal is Refusal.INTERNAL
+        w.ask(conn_of(w, again), "Z2")
+        await again.until(fx.Granted)
+        assert (w.runtime.safeguards.quarantined, w.store.refences) == (1, 1)
+
+
+def conn_of(w: World, out: Recorder) -> int:
+    return next(conn for conn, outlet in w.runtime._outlets.items() if outlet is out)
 
 
 async def test_an_overdue_hold_trips_only_behind_a_fresh_fence() -> None:

@@ -1,0 +1,150 @@
+"""What the runtime must not forget while a commit may fail: stops that left, releases that came, what broke the core.
+
+A stop is remembered from the moment it leaves until the store is known to hold it, in memory and in the file of
+pending stops, and handed to the outputs. A release is remembered until its commit, so that losing it does not become
+a stop. An event that made the core raise is remembered for a while and refused, so that its sender cannot take down
+one coordinator after another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from coordinator.core import effects as fx
+from coordinator.core import events as ev
+from coordinator.core.model import StopRecord
+from coordinator.pending_stops import PendingStops
+from coordinator.stop_output import StopOutput, StopOutputs
+
+log = logging.getLogger("zonelock.safeguards")
+
+ALARMS_KEPT = 100
+
+QUARANTINE_MS = 30_000
+"""For how long events like one that made the core raise are refused."""
+
+
+class Safeguards:
+    """Lives as long as its runtime, over every reload."""
+
+    def __init__(self, pending: PendingStops | None, outputs: Sequence[StopOutput], now_ms: Callable[[], int]) -> None:
+        self._pending, self._now_ms = pending, now_ms
+        self._outputs = StopOutputs(outputs, self.alarm)
+        self._stops: dict[str, StopRecord] = {}
+        self._stops_changed = asyncio.Event()
+        self._leaving: deque[tuple[int, int]] = deque()
+        self._refused_until: dict[tuple[str, str], int] = {}
+        self._keeper: asyncio.Task[None] | None = None
+        self.quarantined = 0
+        self.alarms_raised = 0
+        self.alarms: deque[str] = deque(maxlen=ALARMS_KEPT)
+
+    async def open(self) -> None:
+        """Reads what an earlier coordinator left and starts the outputs."""
+        if self._pending is not None:
+            self._stops.update(await asyncio.to_thread(self._pending.read))
+        self._outputs.start()
+        self._keeper = asyncio.create_task(self._keep(), name="zonelock-pending-stops")
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        await self._outputs.close()
+
+    def alarm(self, sentence: str) -> None:
+        """For whoever is on call: logged, counted, and kept for a while."""
+        self.alarms_raised += 1
+        self.alarms.append(sentence)
+        log.critical("ALARM: %s", sentence)
+
+    # -- stops ---------------------------------------------------------------------------------------------------
+
+    def note(self, event: ev.Event, step: fx.Step) -> None:
+        """Called for every step before anything of it is committed."""
+        for write in step.writes:
+            if isinstance(write.record, StopRecord) and write.record.active:
+                self._stops[write.record.stop_id] = write.record
+                self._stops_changed.set()
+                self._outputs.order(write.record)
+        if isinstance(event, (ev.Released, ev.Abandoned)):
+            done = any(isinstance(s.answer, (fx.Released, fx.Abandoned)) for s in step.sends)
+            if done and step.writes:
+                self._leaving.append((step.seq, event.token))
+        for sentence in step.alarms:
+            self.alarm(sentence)
+
+    def durable(self, stop: StopRecord) -> None:
+        """The store holds this stop, or its reset."""
+        if self._stops.pop(stop.stop_id, None) is not None:
+            self._stops_changed.set()
+        if not stop.active:
+            self._outputs.order(stop)
+
+    def stops_in_flight(self) -> list[StopRecord]:
+        """Stops that have left and are not known to be durable."""
+        return list(self._stops.values())
+
+    def took_over(self, stops: Iterable[StopRecord]) -> None:
+        """A ledger was loaded: the outputs hear of its active stops, again or for the first time."""
+        for stop in stops:
+            if stop.active:
+                self._outputs.order(stop)
+
+    async def _keep(self) -> None:
+        """Keeps the file of pending stops up to date, one write at a time."""
+        while True:
+            await self._stops_changed.wait()
+            self._stops_changed.clear()
+            if self._pending is None:
+                continue
+            try:
+                await asyncio.to_thread(self._pending.write, self.stops_in_flight())
+            except OSError as error:
+                self.alarm(f"cannot keep stops that are not yet durable beside the coordinator: {error}")
+
+    # -- releases ------------------------------------------------------------------------------------------------
+
+    def committed(self, upto: int) -> None:
+        """Steps up to this one are durable, and with them the releases that they handled."""
+        while self._leaving and self._leaving[0][0] <= upto:
+            self._leaving.popleft()
+
+    def take_leaving(self) -> tuple[int, ...]:
+        """Tokens whose release was handled and may be lost; called at a reload."""
+        tokens = tuple(token for _, token in self._leaving)
+        self._leaving.clear()
+        return tokens
+
+    # -- quarantine ----------------------------------------------------------------------------------------------
+
+    def quarantine(self, event: ev.Event, error: Exception) -> None:
+        """Counts and alarms an event that made the core raise, and refuses its like for a while."""
+        self.quarantined += 1
+        log.critical("the core raised on %r; reloading from the store", event, exc_info=error)
+        culprit = _culprit(event)
+        if culprit is not None:
+            self._refused_until[culprit] = self._now_ms() + QUARANTINE_MS
+            who, what = culprit
+            self.alarm(f"{what} of {who} makes the core raise; refused for {QUARANTINE_MS // 1000} s: report this bug")
+
+    def refuses(self, event: ev.Event) -> bool:
+        """Whether the event is like one in quarantine: its sender says it again, to this coordinator or the next."""
+        culprit = _culprit(event) if self._refused_until else None
+        if culprit is None or culprit not in self._refused_until:
+            return False
+        if self._now_ms() < self._refused_until[culprit]:
+            return True
+        del self._refused_until[culprit]
+        return False
+
+
+def _culprit(event: ev.Event) -> tuple[str, str] | None:
+    """Who said what; None for what nobody said, and for stops, which are never refused."""
+    if isinstance(event, ev.StopAsked):
+        return None
+    who = getattr(event, "agent_id", "") or getattr(event, "operator", "")
+    return (str(who), type(event).__name__) if who else None
