@@ -29,6 +29,9 @@ class _Exclusion:
         """(agent, zone) where people or chance put a body, until the ledger knows of it."""
         self.may: dict[str, dict[tuple[str, int], int]] = {}
         """zone -> (agent, token) -> until when the agent may act on it."""
+        self.winding_down: dict[tuple[str, int], int] = {}
+        """(agent, token) that is over for its agent: until when it may still be coming to a stand."""
+        self.moving: set[str] = set()
         self.returned: set[tuple[str, int, str]] = set()
         self.latched: dict[str, set[str]] = {}
         self.stop_ms: dict[str, int] = {}
@@ -98,7 +101,11 @@ class _Exclusion:
             self._count(line, zone, f"{agent} may enter {zone} (token {token_words(token)})")
 
     def _count(self, line: Line, zone: str, because: str) -> None:
-        entitled = {agent for (agent, _), until in self.may.get(zone, {}).items() if until > line.t}
+        entitled = {
+            agent
+            for (agent, token), until in self.may.get(zone, {}).items()
+            if until > line.t and ((agent, token) not in self.winding_down or agent in self.moving)
+        }
         bodies = {a for a in self.inside.get(zone, set()) if (a, zone) not in self.placed}
         capacity = self.floor.capacity.get(zone, 1)
         if len(entitled | bodies) > capacity:
@@ -145,12 +152,20 @@ class _Exclusion:
         for told in self.may.values():
             for key in [k for k in told if k[0] == agent and token in (None, k[1])]:
                 told[key] = min(told[key], until)
+                self.winding_down[key] = until
 
     # -- the floor -----------------------------------------------------------------------------------------------
 
     def _body(self, line: Line) -> None:
         agent, what, zone = line["agent"], line["what"], line.get("zone")
+        if what in ("stop", "removed"):
+            self.moving.discard(agent)
+        elif what == "start":
+            self.moving.add(agent)
         if what == "removed":
+            for told in self.may.values():
+                for key in [k for k in told if k[0] == agent]:
+                    del told[key]
             for bodies in self.inside.values():
                 bodies.discard(agent)
         elif what == "leave" and zone is not None:

@@ -81,6 +81,8 @@ class Gateway:
         self.agents: dict[str, Vehicle] = {}
         self.link: Link | None = None
         self.cut = False
+        self.deaf_until = 0
+        """Answers are on their way until then."""
         self.offline = False
         """The scene keeps it from opening streams."""
 
@@ -131,6 +133,7 @@ class Gateway:
     def due_ms(self) -> list[int]:
         at_ns = self.core.next_wakeup_ns() if self.core is not None else None
         times = [-(-at_ns // NS_PER_MS)] if at_ns is not None else []
+        times.append(self.deaf_until)
         for vehicle in self.agents.values():
             if vehicle.moving:
                 times.extend(vehicle.permits.values())
@@ -170,7 +173,7 @@ class Gateway:
         while link.up and not self.cut:
             stage.take_frame(link, link.up.popleft())
             moved = True
-        while link.down and not self.cut and self.link is link:
+        while link.down and not self.cut and self.link is link and stage.now_ms >= self.deaf_until:
             self._receive(stage, link, link.down.popleft())
             moved = True
         return moved

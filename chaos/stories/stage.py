@@ -87,6 +87,7 @@ class Stage:
         self.revision = 0
         self.conns = 0
         self.operators: deque[fx.Answer] = deque(maxlen=16)
+        self.challenges: list[fx.Challenged] = []
         self.greeting = Greeting(self.spec.site, self.spec.hash, self.spec.version, self.timing)
         fields = floor_fields(self.spec, self.timing) | {"stop_file": self.stop_file}
         self.history.add(self.now_ms, "stage", "floor", **fields)
@@ -174,20 +175,21 @@ class Stage:
 
     def commit(self) -> None:
         """Commits all that was decided, and lets its answers leave."""
-        batch = self.begin_commit()
+        self.finish_commit(self.begin_commit())
+
+    def finish_commit(self, batch: Batch) -> None:
+        """The store holds the batch and says so."""
         self.keep(batch)
         upto = batch.steps[-1].seq if batch.steps else None
-        self.record.committed(
-            self.now_ms, batch.writes, epoch=self.epoch, revision=self.revision, upto=upto, applied=None
-        )
+        self.record.committed(self.now_ms, batch.writes, epoch=self.epoch, revision=self.revision, upto=upto)
         for record in batch.writes.values():
             if isinstance(record, StopRecord):
                 self.in_flight.pop(record.stop_id, None)
             elif isinstance(record, CounterRecord):
                 self.highest_token = max(self.highest_token, record.token)
-        self.release(batch)
+        self.let_leave(batch)
 
-    def release(self, batch: Batch) -> None:
+    def let_leave(self, batch: Batch) -> None:
         machine = self.machine
         if machine is None:
             return
@@ -223,6 +225,8 @@ class Stage:
                 **answer_fields(send.answer, send.request_id),
             )  # fmt: skip
             return
+        if isinstance(send.answer, fx.Challenged):
+            self.challenges.append(send.answer)
         echo = self.newest.get(send.conn, 0)
         self.record.emitted(self.now_ms, send, stop=stop, echo_frame=echo)
         message = pb.SessionResponse(answers=[answer_message(send, echo, self.greeting)], epoch=self.epoch)

@@ -102,18 +102,20 @@ class Grants:
         heapq.heappush(self._alarms, (grant.warn_at_ms, Alarm.WARN, grant.token))
 
     def committed(self, upto: int) -> list[Grant]:
-        """Takes out the grants whose grant or extension the store now holds."""
-        ready: list[Grant] = []
-        for position, token in enumerate(self._uncommitted):
+        """Takes out the grants whose grant or extension the store now holds, each once; the others stay for later."""
+        ready: dict[int, Grant] = {}
+        later: dict[int, None] = {}
+        for token in self._uncommitted:
             grant = self._by_token.get(token)
-            if grant is None:
-                continue
-            if max(grant.decided_in if grant.phase is GrantPhase.PENDING else 0, grant.extending_in) > upto:
-                del self._uncommitted[:position]
-                return ready
-            ready.append(grant)
-        self._uncommitted.clear()
-        return ready
+            if grant is None or (grant.phase is GrantPhase.LIVE and not grant.extending_in):
+                continue  # ended, or inherited with its time running
+            decided_in = grant.decided_in if grant.phase is GrantPhase.PENDING else 0
+            if max(decided_in, grant.extending_in) > upto:
+                later[token] = None
+            else:
+                ready[token] = grant
+        self._uncommitted = list(later)
+        return list(ready.values())
 
     def next_alarm_ms(self) -> int | None:
         while self._alarms and not self._is_current(self._alarms[0]):
