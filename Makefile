@@ -9,9 +9,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+SEEDS ?= 300
 export PYTHON
 
-.PHONY: help demo test slow check bench lock clean etcd chromium
+.PHONY: help demo test slow sim check bench lock clean etcd chromium
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -24,6 +25,9 @@ test: $(STAMP) etcd chromium ## every test but the slow ones, real etcd included
 
 slow: $(STAMP) etcd chromium ## the tests marked slow: minutes each
 	@exec $(BIN)/python -m pytest -m slow --timeout 1200 --durations 0 $(ARGS)
+
+sim: $(STAMP) ## the seeded simulator: SEEDS=300 seeds of faults on virtual time (ARGS: see `python -m chaos.sim --help`)
+	@exec $(BIN)/python -m chaos.sim --seeds $(SEEDS) $(ARGS)
 
 check: $(STAMP) ## format, lint, strict types, proto lint and drift, import rules, file sizes
 	@exec .ci/check $(VENV)

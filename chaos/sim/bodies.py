@@ -58,7 +58,9 @@ class Body:
             elif self.target is None:
                 self.target, self._s_um = target, 0
             else:
-                raise ValueError(f"{self.agent_id} is between {self.zone} and {self.target}, not on its way to {target}")
+                raise ValueError(
+                    f"{self.agent_id} is between {self.zone} and {self.target}, not on its way to {target}"
+                )
         self._permit_ns = permit_ns
         if self.motion is Motion.STANDING:
             self.motion, self._since_ns = Motion.DRIVING, self.loop.true_ns

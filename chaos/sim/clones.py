@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from chaos.sim.loop import NS_PER_MS, Process
 from zonelock_client import connect
 from zonelock_client.errors import ZonelockError
+
+from chaos.sim.loop import NS_PER_MS, Process
 
 if TYPE_CHECKING:
     from chaos.sim.world import World
@@ -22,7 +23,7 @@ class Clone:
         self.secret = world.chance(f"clone {agent_id} {number}").randbytes(24)
 
     def start(self) -> None:
-        self.process.call(lambda: self.process.start(self._live(), "life") and None)
+        self.process.launch(self._live, "life")
 
     def kill(self) -> None:
         self.process.kill()

@@ -11,11 +11,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from zonelock.v1 import safety_service_pb2_grpc, zone_service_pb2_grpc
+
 from chaos.recording import CoordinatorRecord
 from chaos.sim.etcd_client import ENDPOINT, EtcdPath
 from chaos.sim.loop import NS_PER_MS, Process, current_process
 from chaos.sim.seams import BOOTED, boottime_ms
 from chaos.sim.transport import SimServer
+from chaos.sim.truth import LEDGER
 from coordinator.core import events as ev
 from coordinator.core.effects import Step
 from coordinator.core.invariants import check
@@ -29,8 +32,8 @@ from coordinator.rpc.zone_service import ZoneService
 from coordinator.runtime import Runtime
 from coordinator.store import codec
 from coordinator.store.etcd import EtcdStore
-from coordinator.store.port import CommitUncertain, Fenced, StoreUnavailable
-from zonelock.v1 import safety_service_pb2_grpc, zone_service_pb2_grpc
+from coordinator.store.etcdpb import rpc_pb2
+from coordinator.store.port import Fenced, StoreUnavailable
 
 if TYPE_CHECKING:
     from chaos.sim.world import World
@@ -63,6 +66,7 @@ class SimCoordinator:
     def __init__(self, world: World, name: str, path: EtcdPath) -> None:
         self.world, self.name, self.path = world, name, path
         self.record = CoordinatorRecord(world.history, name)
+        path.on_late = self._late
         self.process: Process | None = None
         self.runtime: Runtime | None = None
         self.crashes = 0
@@ -91,19 +95,17 @@ class SimCoordinator:
     def _boot(self) -> None:
         world, process = self.world, current_process()
         store = RecordingStore(self, world.plan.lease_ms)
-        runtime = Runtime(
-            world.floor.spec(), store, world.timing, now_ms=boottime_ms, wall_time=lambda: BOOTED
-        )
+        runtime = Runtime(world.floor.spec(), store, world.timing, now_ms=boottime_ms, wall_time=lambda: BOOTED)
         self.runtime = runtime
         limits, tally = RpcLimits(), Tally()
         server = SimServer(world.transport, self.name, process)
         zones = ZoneService(runtime, world.floor, FloorFeed(runtime, world.floor, limits), limits, tally)
-        zone_service_pb2_grpc.add_ZoneServiceServicer_to_server(zones, server)  # type: ignore[no-untyped-call]
+        zone_service_pb2_grpc.add_ZoneServiceServicer_to_server(zones, server)  # type: ignore[arg-type]
         safety = SafetyService(runtime, limits, tally)
-        safety_service_pb2_grpc.add_SafetyServiceServicer_to_server(safety, server)  # type: ignore[no-untyped-call]
-        process.start(self._run(runtime, tally), "runtime")
+        safety_service_pb2_grpc.add_SafetyServiceServicer_to_server(safety, server)  # type: ignore[arg-type]
+        process.launch(lambda: self._run(runtime), "runtime")
 
-    async def _run(self, runtime: Runtime, tally: Tally) -> None:
+    async def _run(self, runtime: Runtime) -> None:
         try:
             await runtime.run()
         except asyncio.CancelledError:
@@ -128,8 +130,23 @@ class SimCoordinator:
         records: dict[str, Record | None] = {
             key: None if value is None else codec.decode(key, value) for key, value in writes.items()
         }
-        self.record.committed(self.world.loop.now_ms, records, epoch=epoch, outcome=outcome, revision=revision)
+        applied = self.path.fate.applied if outcome == "lost" else None
+        self.record.committed(
+            self.world.loop.now_ms, records, epoch=epoch, outcome=outcome, revision=revision, applied=applied
+        )
         self.world.commits += 1
+
+    def _late(self, request: rpc_pb2.TxnRequest) -> None:
+        """A transaction that the store had given up was applied after all; the fence had not moved yet."""
+        records: dict[str, Record | None] = {}
+        for operation in request.success:
+            put, delete = operation.request_put, operation.request_delete_range
+            key = (put.key or delete.key).removeprefix(LEDGER).decode()
+            if (put.key or delete.key).startswith(LEDGER):
+                records[key] = codec.decode(key, put.value) if put.key else None
+        if records:
+            epoch = request.compare[0].mod_revision  # the fence is compared first
+            self.record.committed(self.world.loop.now_ms, records, epoch=epoch, outcome="late")
 
     def handled(self, machine: Machine, event: ev.Event, step: Step) -> None:
         world = self.world

@@ -1,4 +1,4 @@
-"""A simulated etcd: revisions, compares, leases, one truth. Linearizable by construction; its faults are in its clients.
+"""A simulated etcd: revisions, compares, leases, linearizable by construction; its faults are in its clients.
 
 Speaks the same protobuf messages as the real one, so that `EtcdStore` (its compares, its fence, its lease rules) runs
 unchanged on top of it. Knows nothing of what the keys mean.
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from coordinator.store.etcdpb import kv_pb2, rpc_pb2
-
 from chaos.sim.loop import NS_PER_S, VirtualLoop
+from coordinator.store.etcdpb import kv_pb2, rpc_pb2
 
 MAX_TXN_OPERATIONS = 128
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
+from chaos.sim.etcd import EtcdRefused, SimEtcd
+from chaos.sim.loop import NS_PER_MS, VirtualLoop
 from coordinator.store.etcd_client import DEADLINE_S, EndpointStatus, Refused
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
 from coordinator.store.port import CommitUncertain, StoreUnavailable
-
-from chaos.sim.etcd import EtcdRefused, SimEtcd
-from chaos.sim.loop import NS_PER_MS, VirtualLoop
 
 _T = TypeVar("_T")
 
@@ -43,6 +42,14 @@ class Anomaly(StrEnum):
 
 
 @dataclass(slots=True)
+class Fate:
+    """What became of one write, whatever its sender knows."""
+
+    applied: bool = False
+    given_up: bool = False
+
+
+@dataclass(slots=True)
 class EtcdPath:
     """One coordinator's way to etcd, and what is wrong with it."""
 
@@ -53,6 +60,10 @@ class EtcdPath:
     slow_ms: int = 0
     anomalies: deque[tuple[Anomaly, int]] = field(default_factory=deque)
     on_uncertain: Callable[[str], None] | None = None
+    on_late: Callable[[rpc_pb2.TxnRequest], None] | None = None
+    """A write was applied after its sender had given it up."""
+    fate: Fate = field(default_factory=Fate)
+    """Of the newest write."""
     _stalled: list[Callable[[], object]] = field(default_factory=list)
 
     def leg_ns(self) -> int:
@@ -82,7 +93,23 @@ class SimEtcdClient:
 
     async def txn(self, request: rpc_pb2.TxnRequest, *, repeatable: bool) -> rpc_pb2.TxnResponse:
         copy = rpc_pb2.TxnRequest.FromString(request.SerializeToString())
-        return await self._call(lambda: self._path.etcd.txn(copy), repeatable=repeatable)
+        path, fate = self._path, Fate()
+
+        def apply() -> rpc_pb2.TxnResponse:
+            response = path.etcd.txn(copy)
+            fate.applied = response.succeeded
+            if fate.given_up and fate.applied and path.on_late is not None:
+                path.on_late(copy)
+            return response
+
+        if repeatable:
+            return await self._call(apply, repeatable=True)
+        path.fate = fate
+        try:
+            return await self._call(apply, repeatable=False)
+        except CommitUncertain:
+            fate.given_up = True
+            raise
 
     async def read_key(self, key: bytes) -> tuple[kv_pb2.KeyValue | None, int]:
         return await self._call(lambda: (self._path.etcd.read(key), self._path.etcd.revision), repeatable=True)

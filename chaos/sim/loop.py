@@ -56,11 +56,13 @@ class Process:
     def now_ns(self) -> int:
         return self.local_ns(self.loop.true_ns)
 
-    def start(self, work: Coroutine[Any, Any, _T], name: str) -> asyncio.Task[_T]:
-        """A task of this process. It is not expected to raise."""
-        task = self.loop.create_task(work, name=f"{self.name}/{name}", context=self.context.copy())
+    def launch(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        """Begins a task of this process as soon as it gets the processor. The task is not expected to raise."""
+        self.call(self._begin, make, name)
+
+    def _begin(self, make: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        task = self.loop.create_task(make(), name=f"{self.name}/{name}", context=self.context.copy())
         task.add_done_callback(self._ended)
-        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         if not task.cancelled() and task.exception() is not None:
@@ -125,7 +127,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         """True milliseconds."""
         return self.true_ns // NS_PER_MS
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> events.TimerHandle:
         """`when` is on the clock of the process whose handle runs."""
@@ -134,7 +136,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         true_ns = local_ns if process is None else process.true_ns(local_ns)
         return self.call_at_true(true_ns, callback, *args, context=context or copy_context())
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> events.TimerHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
@@ -142,7 +144,7 @@ class VirtualLoop(base_events.BaseEventLoop):
     def call_at_true(
         self, true_ns: int, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> events.TimerHandle:
-        """A timer of the world, unless `context` says of which process: who set it may die or stop, the world goes on."""
+        """A timer of the world, unless `context` says of which process: whoever set it may die or stop."""
         timer = events.TimerHandle(true_ns / NS_PER_S, callback, args, self, context or self._world)
         if not self._disposing:
             self._created += 1
@@ -157,7 +159,9 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     # -- handles -------------------------------------------------------------------------------------------------
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> events.Handle:
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> events.Handle:
         handle = events.Handle(callback, args, self, context)
         if not self._disposing:
             self._queue.append(handle)
@@ -213,7 +217,7 @@ class VirtualLoop(base_events.BaseEventLoop):
     def _run(self, handle: events.Handle) -> None:
         if handle._cancelled:
             return
-        process = handle._context.get(PROCESS)
+        process: Process | None = handle._context.get(PROCESS)  # type: ignore[attr-defined]
         if process is not None:
             if not process.alive:
                 return
@@ -249,8 +253,8 @@ class VirtualLoop(base_events.BaseEventLoop):
                 continue
             coroutine = task.get_coro()
             try:
-                coroutine.close()  # type: ignore[union-attr]
-            except BaseException as error:  # noqa: BLE001 - a dead process's last words
+                coroutine.close()
+            except BaseException as error:
                 self.failures.append(("dispose", error))
         self._tasks.clear()
         self.close()
@@ -265,7 +269,7 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Generators end with their tasks."""
 
 
-def _note_failure(loop: base_events.BaseEventLoop, context: dict[str, Any]) -> None:
+def _note_failure(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     if isinstance(loop, VirtualLoop) and not loop._disposing:
         loop.failures.append((str(context.get("message")), context.get("exception")))
 

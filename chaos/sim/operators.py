@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from chaos.sim.loop import NS_PER_MS, Process
 from zonelock.v1 import floor_pb2
 from zonelock_client.errors import RequestError
 from zonelock_client.operators import Operator
+
+from chaos.sim.loop import NS_PER_MS, Process
 
 if TYPE_CHECKING:
     from chaos.sim.robots import Robot
@@ -39,7 +40,7 @@ class SimOperator:
         self._seen_since: dict[tuple[str, str], int] = {}
 
     def start(self) -> None:
-        self.process.call(lambda: self.process.start(self._rounds(), "rounds") and None)
+        self.process.launch(self._rounds, "rounds")
 
     def trip(self, *, zone: str = "", stop_group: str = "", floor: bool = False) -> None:
         """Presses an emergency stop."""
@@ -52,7 +53,7 @@ class SimOperator:
                 except RequestError:
                     return
 
-        self.process.call(lambda: self.process.start(press(), "button") and None)
+        self.process.launch(press, "button")
 
     async def _rounds(self) -> None:
         self.calls = Operator(self.world.targets_for(DESK), operator=NAME)

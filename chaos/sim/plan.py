@@ -171,6 +171,8 @@ def _fault(
 ) -> Fault:
     host, agent, other = rng.choice(hosts), rng.choice(agents), rng.choice(hosts)
     lasts_ms = int(rng.choice((rng.uniform(50, 800), rng.uniform(500, 4_000), rng.uniform(3_000, 12_000))))
+    if kind in _PEOPLE_AND_CHANCE:
+        return _mishap(rng, kind, at_ms, agent, zones)
     match kind:
         case FaultKind.CRASH | FaultKind.POWER:
             target = rng.choice((host, "leader", "leader", "leader"))
@@ -182,20 +184,36 @@ def _fault(
             return Fault(at_ms, kind, "leader", 0, value=rng.choice((650, 800, 1_500, 4_000)), how=how)
         case FaultKind.ETCD_CUT | FaultKind.ETCD_SLOW:
             return Fault(at_ms, kind, rng.choice((host, "leader")), lasts_ms, value=rng.choice((50, 300, 900)))
-        case FaultKind.CUT | FaultKind.CUT_UP | FaultKind.CUT_DOWN | FaultKind.SLOW | FaultKind.LOSSY:
+        case FaultKind.RADIO | FaultKind.AGENT_PAUSE:
+            return Fault(at_ms, kind, agent, lasts_ms)
+        case _:
             return Fault(at_ms, kind, agent, lasts_ms, value=rng.choice((20, 100, 300)), how=other)
+
+
+_PEOPLE_AND_CHANCE = frozenset(
+    {
+        FaultKind.REBOOT,
+        FaultKind.CLONE,
+        FaultKind.OPERATOR_STOP,
+        FaultKind.AGENT_STOP,
+        FaultKind.STUCK,
+        FaultKind.LATE_RELEASE,
+    }
+)
+
+
+def _mishap(rng: random.Random, kind: FaultKind, at_ms: int, agent: str, zones: list[str]) -> Fault:
+    match kind:
         case FaultKind.REBOOT:
             how = rng.choice(("keeps", "keeps", "forgets"))
             return Fault(at_ms, kind, agent, int(rng.uniform(200, 5_000)), value=rng.choice((0, 0, 3_000)), how=how)
         case FaultKind.CLONE:
-            return Fault(at_ms, kind, agent, max(1_000, lasts_ms), how=rng.choice(zones))
+            return Fault(at_ms, kind, agent, int(rng.uniform(1_000, 8_000)), how=rng.choice(zones))
         case FaultKind.OPERATOR_STOP:
             return Fault(at_ms, kind, rng.choice(("floor", "west", "east", rng.choice(zones))))
         case FaultKind.AGENT_STOP:
             return Fault(at_ms, kind, agent, how=rng.choice(zones))
         case FaultKind.STUCK:
             return Fault(at_ms, kind, agent, int(rng.uniform(1_000, 15_000)))
-        case FaultKind.LATE_RELEASE:
-            return Fault(at_ms, kind, agent, 0, value=rng.choice((500, 3_000, 9_000)))
         case _:
-            return Fault(at_ms, kind, agent, lasts_ms)
+            return Fault(at_ms, kind, agent, 0, value=rng.choice((500, 3_000, 9_000)))

@@ -1,8 +1,8 @@
 """Agents as their makers would write them: the real SDK in a simulated process, with a body that obeys its permits.
 
 A robot wanders from goal to goal, a zone at a time: asks, drives while it may, gives back what it left, parks where it
-waits, plans anew when it waits too long, stands still when told to, and tidies up after lost grants. It believes its SDK
-and its own localisation and knows nothing of the truth. What it cannot mend it leaves to people.
+waits, plans anew when it waits too long, stands still when told to, and tidies up after lost grants. It believes its
+SDK and its own localisation and knows nothing of the truth. What it cannot mend it leaves to people.
 """
 
 from __future__ import annotations
@@ -13,14 +13,23 @@ import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from chaos.sim import floors
-from chaos.sim.bodies import Body
-from chaos.sim.loop import NS_PER_MS, Process
 from zonelock_client import connect
 from zonelock_client.agent import Agent
 from zonelock_client.dead_man import Halt
-from zonelock_client.errors import GrantLost, GrantRejected, LinkLost, Rejected, RequestError, StillInside, ZonelockError
+from zonelock_client.errors import (
+    GrantLost,
+    GrantRejected,
+    LinkLost,
+    Rejected,
+    RequestError,
+    StillInside,
+    ZonelockError,
+)
 from zonelock_client.grant import Grant
+
+from chaos.sim import floors
+from chaos.sim.bodies import Body
+from chaos.sim.loop import NS_PER_MS, Process
 
 if TYPE_CHECKING:
     from chaos.sim.world import World
@@ -74,10 +83,15 @@ class Robot:
         )
         process.on_death.append(self._died)
         self.process = process
-        world.note("agent", self.agent_id, agent=self.agent_id, what="boot" if self._boots == 1 else "reboot",
-                   stop_ms=self.body.stop_ms)
+        world.note(
+            "agent",
+            self.agent_id,
+            agent=self.agent_id,
+            what="boot" if self._boots == 1 else "reboot",
+            stop_ms=self.body.stop_ms,
+        )
         self.body.brake()  # its controller begins by standing still
-        process.call(lambda: process.start(self._live(), "life") and None)
+        process.launch(self._live, "life")
 
     def kill(self, *, lose_secret: bool) -> None:
         """The process ends; the body goes on until its permit runs out."""
@@ -95,7 +109,7 @@ class Robot:
     def localised(self) -> frozenset[str]:
         """Where it believes it is. After a reboot some localisations say the default pose for a while."""
         if self.world.loop.true_ns < self.lost_pose_until_ns:
-            return frozenset({sorted(self.world.capacities)[0]})
+            return frozenset({min(self.world.capacities)})
         return self.body.inside
 
     # -- its life ------------------------------------------------------------------------------------------------
@@ -180,7 +194,7 @@ class Robot:
     async def _stand(self) -> None:
         """Returns once the machine is at rest."""
         self.body.brake()
-        while self.body.moving:
+        while self.body.moving:  # noqa: ASYNC110 - as a controller is polled
             await asyncio.sleep(0.02)
 
     async def _recover(self, agent: Agent, error: Exception) -> None:
@@ -350,4 +364,4 @@ class Robot:
             except ZonelockError:
                 return
 
-        process.call(lambda: process.start(press(), "stop button") and None)
+        process.launch(press, "stop button")

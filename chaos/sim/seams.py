@@ -20,12 +20,12 @@ import zonelock_client.grant
 import zonelock_client.link
 import zonelock_client.operators
 import zonelock_client.standstill
+from zonelock_client.dead_man import Alarm, DeadMan
 
 import coordinator.rpc.safety_service
 import coordinator.runtime
 import coordinator.store.etcd
 from chaos.sim.loop import NS_PER_MS, current_process
-from zonelock_client.dead_man import Alarm, DeadMan
 
 BOOTED = "1970-01-01T00:00:00.000+00:00"
 """The wall clock takes part in nothing, so it stands still."""
@@ -150,5 +150,3 @@ def installed(
     finally:
         for module, name, value in kept:
             setattr(module, name, value)
-
-

@@ -141,7 +141,12 @@ class ClientCall:
     """One call, as the client has it: `grpc.aio.StreamStreamCall` as far as zonelock uses it."""
 
     def __init__(
-        self, transport: Transport, host: str, method: str, encode: Callable[[Any], bytes], decode: Callable[[bytes], Any]
+        self,
+        transport: Transport,
+        host: str,
+        method: str,
+        encode: Callable[[Any], bytes],
+        decode: Callable[[bytes], Any],
     ) -> None:
         self.process = current_process()
         self._transport, self._encode, self._decode = transport, encode, decode
@@ -179,7 +184,7 @@ class ClientCall:
 
     async def write(self, message: Any) -> None:
         data = self._encode(message)
-        while self._wire.up.backlog > WINDOW_ITEMS and self.status is None:
+        while self._wire.up.backlog > WINDOW_ITEMS and self.status is None:  # noqa: ASYNC110 - full windows are rare
             await asyncio.sleep(0.05)
         if self.status is not None:
             self._raise_for_status()
@@ -285,7 +290,7 @@ class ServerCall:
 
     async def write(self, message: Any) -> None:
         data = self._encode(message)
-        while self._wire.down.backlog > WINDOW_ITEMS:
+        while self._wire.down.backlog > WINDOW_ITEMS:  # noqa: ASYNC110 - full windows are rare
             await asyncio.sleep(0.05)
         self._wire.down.send(Message(data))
 
@@ -330,7 +335,9 @@ class SimServer:
         handler = self._methods[opened.method]
         call = ServerCall(wire, handler.request_deserializer, handler.response_serializer)
         wire.call = call
-        self._wires = [w for w in self._wires if w.call is not None and w.call.task is not None and not w.call.task.done()]
+        self._wires = [
+            w for w in self._wires if w.call is not None and w.call.task is not None and not w.call.task.done()
+        ]
         self._wires.append(wire)
         unary = handler.unary_unary is not None
         behaviour = handler.unary_unary if unary else handler.stream_stream
@@ -342,5 +349,3 @@ class SimServer:
     def _died(self) -> None:
         for wire in self._wires:
             wire.server_died()
-
-

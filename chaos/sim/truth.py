@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from zonelock.v1 import zone_service_pb2 as pb
+
 from chaos.sim.bodies import Body
 from coordinator.core.effects import Step
 from coordinator.core.model import CounterRecord, StopCause, StopRecord, UnitRecord, UnitState
 from coordinator.store import codec
-from zonelock.v1 import zone_service_pb2 as pb
 
 LEDGER = b"zonelock/ledger/"
 OCCUPIED = (UnitState.HELD, UnitState.BLOCKED)
@@ -144,7 +145,9 @@ class Truth:
             for slot in range(self.capacities.get(zone, 0)):
                 unit = self.units.get((zone, slot))
                 if unit is not None and unit.token == released.token and unit.state is UnitState.HELD:
-                    self.violate(f"I4: {agent_id} hears that {zone} was released, but token {unit.token} still holds it")
+                    self.violate(
+                        f"I4: {agent_id} hears that {zone} was released, but token {unit.token} still holds it"
+                    )
 
     # -- bodies --------------------------------------------------------------------------------------------------
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from zonelock.v1 import zone_service_pb2 as pb
+
 from chaos.history import History
 from chaos.sim.loop import Process, VirtualLoop
 from chaos.sim.truth import Truth
-from zonelock.v1 import zone_service_pb2 as pb
 
 
 class WireRecord:
@@ -66,13 +67,26 @@ class WireRecord:
             self._history.add(self._loop.now_ms, process.name, "deliver", **fields)
 
 
+_PLAIN: dict[str, tuple[str, ...]] = {
+    "failed": ("reason",),
+    "released": ("token", "zones"),
+    "abandoned": ("token", "zones"),
+    "revoked": ("token", "zones"),
+    "extended": ("token", "expected_ms", "remaining_ms", "echo_frame"),
+    "warned": ("token", "remaining_ms"),
+    "expired": ("token", "zones", "stop_id"),
+    "granted": ("token", "zones", "slots", "expected_ms", "remaining_ms", "echo_frame", "request_id"),
+}
+"""Fields that go into the history as they are."""
+
+
 def _said(kind: str, body: Any) -> dict[str, Any]:
+    if kind in _PLAIN:
+        return _plain(kind, body)
     match kind:
-        case "granted":
-            return _granted(body)
         case "welcome":
             return {
-                "grants": [{k: v for k, v in _granted(g).items()} for g in body.grants],
+                "grants": [_plain("granted", g) for g in body.grants],
                 "blocked_zones": list(body.blocked_zones),
                 "stop_ids": [s.stop_id for s in body.active_stops],
                 "incarnation": body.incarnation,
@@ -82,33 +96,14 @@ def _said(kind: str, body: Any) -> dict[str, Any]:
         case "rejected":
             reason = pb.RejectReason.Name(body.reason).removeprefix("REJECT_REASON_")
             return {"reason": reason, "zones": list(body.zones), "stop_ids": list(body.stop_ids), "token": body.token}
-        case "failed":
-            return {"reason": body.reason}
-        case "released" | "abandoned" | "revoked":
-            return {"token": body.token, "zones": list(body.zones)}
-        case "extended":
-            return {
-                "token": body.token,
-                "expected_ms": body.expected_ms,
-                "remaining_ms": body.remaining_ms,
-                "echo_frame": body.echo_frame,
-            }
-        case "warned":
-            return {"token": body.token, "remaining_ms": body.remaining_ms}
-        case "expired":
-            return {"token": body.token, "zones": list(body.zones), "stop_id": body.stop_id}
         case "stop_ended":
             return {"stop_id": body.stop.stop_id}
     return {}
 
 
-def _granted(body: pb.Granted) -> dict[str, Any]:
-    return {
-        "token": body.token,
-        "zones": list(body.zones),
-        "slots": list(body.slots),
-        "expected_ms": body.expected_ms,
-        "remaining_ms": body.remaining_ms,
-        "echo_frame": body.echo_frame,
-        "request_id": body.request_id,
-    }
+def _plain(kind: str, body: Any) -> dict[str, Any]:
+    found = {}
+    for name in _PLAIN[kind]:
+        value = getattr(body, name)
+        found[name] = value if isinstance(value, int | str) else list(value)
+    return found

@@ -229,5 +229,3 @@ class World:
 def run(plan: Plan) -> Outcome:
     """One run of a plan."""
     return World(plan).run()
-
-

@@ -1,0 +1,137 @@
+"""`python -m chaos.sim`: run seeds, replay one, cut a failing one down, hunt planted bugs.
+
+Exit status 0: every promise was kept (or every planted bug caught); 1: not; 2: wrong arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chaos.mutations import MUTATIONS
+from chaos.sim.campaign import Tally, campaign, hunts, judged, plant, same_promise, shrink
+from chaos.sim.plan import Plan, plan_of
+from chaos.sim.story import plan_in_words, story
+from chaos.sim.world import Outcome
+
+MAX_STORIES = 3
+PROGRESS_EVERY = 50
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    if options.mutate is not None and options.mutate not in MUTATIONS:
+        print(f"--mutate {options.mutate}: not one of {', '.join(sorted(MUTATIONS))}", file=sys.stderr)
+        return 2
+    if options.mutants:
+        return _mutants(options)
+    with plant(options.mutate):
+        return _one(options) if options.seed is not None else _many(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m chaos.sim", description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seeds", type=_count, default=300, help="how many seeds to run (default 300)")
+    parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
+    parser.add_argument("--seed", type=int, help="run this one seed and tell what happened")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--history", type=Path, help="with --seed: save the history to this file")
+    parser.add_argument("--no-shrink", action="store_true", help="tell a failing seed as it is")
+    parser.add_argument("--mutate", metavar="NAME", help="plant this bug first (see chaos/mutations)")
+    parser.add_argument("--mutants", action="store_true", help="plant each bug in turn, count seeds until it is caught")
+    parser.add_argument(
+        "--max-seeds", type=_count, default=500, help="with --mutants: seeds for each bug (default 500)"
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+    return value
+
+
+def _many(options: argparse.Namespace) -> int:
+    seeds = range(options.first, options.first + options.seeds)
+
+    def progress(outcome: Outcome) -> None:
+        done = outcome.plan.seed - options.first + 1
+        if outcome.violations:
+            print(f"seed {outcome.plan.seed}: {outcome.violations[0]}", file=sys.stderr, flush=True)
+        elif done % PROGRESS_EVERY == 0 and sys.stderr.isatty():
+            print(f"{done} seeds", file=sys.stderr, flush=True)
+
+    tally = campaign(seeds, on_outcome=progress)
+    if options.json:
+        print(json.dumps(tally.as_json()))
+    else:
+        print(_summary(tally))
+        for outcome in tally.failed[:MAX_STORIES]:
+            print(f"\n{_told(outcome, cut=not options.no_shrink)}")
+            print(f"\nAgain: python -m chaos.sim --seed {outcome.plan.seed}")
+    return 1 if tally.failed else 0
+
+
+def _one(options: argparse.Namespace) -> int:
+    outcome = judged(plan_of(options.seed))
+    if options.history is not None:
+        outcome.history.save(options.history)
+    if options.json:
+        counts = {"simulated_ms": outcome.simulated_ms, **outcome.counts}
+        print(json.dumps({"seed": options.seed, "digest": outcome.digest, "violations": outcome.violations, **counts}))
+    elif outcome.violations:
+        print(_told(outcome, cut=not options.no_shrink))
+    else:
+        print(plan_in_words(outcome.plan))
+        print("\nEvery promise was kept.")
+    if not options.json:
+        print(f"digest {outcome.digest}")
+    return 1 if outcome.violations else 0
+
+
+def _told(outcome: Outcome, *, cut: bool) -> str:
+    if not cut:
+        return story(outcome)
+    promise = same_promise(outcome.violations[0])
+
+    def fails(plan: Plan) -> bool:
+        found = judged(plan).violations
+        return bool(found) and same_promise(found[0]) == promise
+
+    return story(judged(shrink(outcome.plan, fails)))
+
+
+def _summary(tally: Tally) -> str:
+    told = tally.as_json()
+    told.pop("failed")
+    width = max(len(name) for name in told)
+    rows = [f"{name.replace('_', ' '):<{width}}  {value:,}" for name, value in told.items()]
+    verdict = "every promise was kept" if not tally.failed else f"{len(tally.failed)} seeds broke a promise"
+    return "\n".join([*rows, verdict])
+
+
+def _mutants(options: argparse.Namespace) -> int:
+    names = [options.mutate] if options.mutate else ()
+    catches = []
+    for catch in hunts(options.first, options.max_seeds, names):
+        catches.append(catch)
+        if not options.json:
+            how = f"{catch.seeds:4d} seeds  {catch.violation[:110]}" if catch.seeds else "NEVER"
+            print(f"{catch.name:<36} {catch.unavailable or how}", flush=True)
+    escaped = [c.name for c in catches if not c.seeds and not c.unavailable]
+    if options.json:
+        rows = [
+            {"name": c.name, "seeds": c.seeds, "violation": c.violation, "unavailable": c.unavailable} for c in catches
+        ]
+        print(json.dumps({"mutants": rows, "escaped": escaped}))
+    elif escaped:
+        print(f"escaped: {', '.join(escaped)}")
+    return 1 if escaped else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
