@@ -13,7 +13,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from chaos.history import History
+from chaos.history import History, Line
 from chaos.recording import floor_fields
 from chaos.sim import floors, seams
 from chaos.sim.bodies import Body
@@ -48,15 +48,28 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+class _OpenHistory(History):
+    """A history that hears nothing more once the run is over: coroutines that are being closed have last words."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        super().__init__(origin="sim", seed=world.plan.seed, validate=False)
+
+    def add(self, t: int, src: str, kind: str, **fields: Any) -> Line:
+        if self._world.over:
+            return Line(t, src, kind, fields)
+        return super().add(t, src, kind, **fields)
+
+
 class World:
     """Everything of one run."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.loop = VirtualLoop()
-        self.history = History(origin="sim", seed=plan.seed, validate=False)
-        self.violations: list[str] = []
         self.over = False
+        self.history = _OpenHistory(self)
+        self.violations: list[str] = []
         self.faults = self.events = self.commits = self.uncertain = self.takeovers = 0
         self.floor = floors.floor_of(plan.shape)
         self.capacities = floors.capacities(plan.shape)
@@ -118,8 +131,6 @@ class World:
             self.violations.append(f"[{self.loop.now_ms} ms] {what}")
 
     def note(self, kind: str, src: str, **fields: Any) -> None:
-        if self.over:
-            return  # the last words of coroutines that are being closed
         self.history.add(self.loop.now_ms, src, kind, **fields)
 
     # -- building --------------------------------------------------------------------------------------------------
