@@ -23,9 +23,10 @@ from typing import Protocol
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
+from coordinator.core.estop import Stops
 from coordinator.core.invariants import check
 from coordinator.core.machine import FloorChanged, InvariantViolation, Machine
-from coordinator.core.model import CounterRecord, FloorSpec, StopRecord, Timing
+from coordinator.core.model import CounterRecord, FloorSpec, StopCause, StopRecord, Timing
 from coordinator.core.rejections import Refusal
 from coordinator.pending_stops import PendingStops
 from coordinator.safeguards import Safeguards
@@ -124,6 +125,7 @@ class Runtime:
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._last_commit_ms = 0
+        self._standby_stops = Stops(floor, ())
         self.safeguards = Safeguards(pending, outputs, now_ms)
         self._highest_token = 0
         self._broken: Exception | None = None
@@ -155,11 +157,45 @@ class Runtime:
 
     def submit(self, event: ev.Event) -> None:
         """Handles one event now; answers come through outlets. Raises NotLeading."""
+        if self._machine is None and isinstance(event, ev.StopAsked):
+            self._stop_while_standing_by(event)
+            return
         if self._machine is None:
             raise NotLeading(f"this coordinator stands by for {self._store.name}")
         if not self.leading and not isinstance(event, ev.StopAsked):
             raise NotLeading(f"{self._store.name} does not commit at the moment; only stops are taken")
         self._handle(event)
+
+    def known_stops(self) -> list[StopRecord]:
+        """Active stops as far as this coordinator knows, leading or not."""
+        return self._machine.stops.active() if self._machine is not None else self.safeguards.stops_in_flight()
+
+    @property
+    def on_stop(self) -> list[Callable[[StopRecord], None]]:
+        """Called with every stop that is tripped here, known after a take-over, or reset (`active` False)."""
+        return self.safeguards.on_stop
+
+    def zones_in(self, stop: StopRecord) -> list[str]:
+        """Every zone in the stop's scope."""
+        return self._standby_stops.zones_in(stop)
+
+    def _stop_while_standing_by(self, event: ev.StopAsked) -> None:
+        """A standby has no ledger, but whoever watches stops here hears of this one at once. It is recorded when this
+        coordinator leads, or when an agent that it latched tells the leader.
+        """
+        outlet = self._outlets.get(event.conn)
+        scope = self._standby_stops.scope_of(event.zone, event.stop_group, floor=event.floor)
+        if scope is None:
+            if outlet is not None:
+                outlet.fail(Refusal.BAD_SCOPE, "scope: give exactly one known zone, stop_group, or the floor")
+            return
+        zones, groups = scope
+        cause = StopCause.AGENT if event.agent_id else StopCause.OPERATOR
+        by = event.agent_id or event.operator
+        self.safeguards.hold(StopRecord(event.stop_id, cause, event.floor, groups, zones, by, event.reason))
+        if outlet is not None:
+            message = "this coordinator stands by: the stop went to those who watch here and is not recorded yet"
+            outlet.fail(Refusal.COMMIT_UNCERTAIN, message)
 
     # -- handling ------------------------------------------------------------------------------------------------
 

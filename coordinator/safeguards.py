@@ -41,6 +41,7 @@ class Safeguards:
         self.quarantined = 0
         self.alarms_raised = 0
         self.alarms: deque[str] = deque(maxlen=ALARMS_KEPT)
+        self.on_stop: list[Callable[[StopRecord], None]] = []
 
     async def open(self) -> None:
         """Reads what an earlier coordinator left and starts the outputs."""
@@ -67,9 +68,7 @@ class Safeguards:
         """Called for every step before anything of it is committed."""
         for write in step.writes:
             if isinstance(write.record, StopRecord) and write.record.active:
-                self._stops[write.record.stop_id] = write.record
-                self._stops_changed.set()
-                self._outputs.order(write.record)
+                self.hold(write.record)
         if isinstance(event, (ev.Released, ev.Abandoned)):
             done = any(isinstance(s.answer, (fx.Released, fx.Abandoned)) for s in step.sends)
             if done and step.writes:
@@ -77,12 +76,23 @@ class Safeguards:
         for sentence in step.alarms:
             self.alarm(sentence)
 
+    def hold(self, stop: StopRecord) -> None:
+        """A stop that leaves now: to the outputs, to whoever watches, and into the file until it is durable."""
+        self._stops[stop.stop_id] = stop
+        self._stops_changed.set()
+        self._tell(stop)
+
+    def _tell(self, stop: StopRecord) -> None:
+        self._outputs.order(stop)
+        for notice in list(self.on_stop):
+            notice(stop)
+
     def durable(self, stop: StopRecord) -> None:
         """The store holds this stop, or its reset."""
         if self._stops.pop(stop.stop_id, None) is not None:
             self._stops_changed.set()
         if not stop.active:
-            self._outputs.order(stop)
+            self._tell(stop)
 
     def stops_in_flight(self) -> list[StopRecord]:
         """Stops that have left and are not known to be durable."""
@@ -92,7 +102,7 @@ class Safeguards:
         """A ledger was loaded: the outputs hear of its active stops, again or for the first time."""
         for stop in stops:
             if stop.active:
-                self._outputs.order(stop)
+                self._tell(stop)
 
     async def _keep(self) -> None:
         """Keeps the file of pending stops up to date, one write at a time."""

@@ -68,5 +68,15 @@ class Stops:
     def group_of(self, zone: str) -> str:
         return self._group_of[zone]
 
+    def scope_of(self, zone: str, stop_group: str, *, floor: bool) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """(zones, stop groups) of a request that names exactly one known scope; None otherwise."""
+        if sum((bool(zone), bool(stop_group), floor)) != 1:
+            return None
+        if zone:
+            return ((zone,), (self._group_of[zone],)) if zone in self._group_of else None
+        if stop_group:
+            return ((), (stop_group,)) if stop_group in self.groups else None
+        return (), ()
+
     def zones_in(self, stop: StopRecord) -> list[str]:
         return [zone for zone in self._group_of if self.covers(stop, zone)]

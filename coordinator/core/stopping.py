@@ -121,7 +121,8 @@ class Stopping(Holding):
         for stop_id in event.stop_ids:
             stop = self.stops.get(stop_id)
             if stop is None:
-                continue  # of another ledger; its hello adopts what it is latched by
+                self._adopt(stop_id, session)
+                continue
             if not stop.active:
                 self._answer(event, fx.StopEnded(stop))
                 continue

@@ -19,6 +19,9 @@ MAX_TEXT_CHARS = 200
 MAX_HASH_CHARS = 128
 MIN_SECRET_BYTES = 16
 MAX_SECRET_BYTES = 64
+MAX_STOPS_BEHIND = 2_000
+"""Stops that a watcher of stops may be behind before its stream is ended."""
+
 MAX_NAMES = 1_024
 """Names or tokens in one list of one operation."""
 

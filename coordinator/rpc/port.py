@@ -10,6 +10,7 @@ from typing import Protocol
 
 from coordinator.core.events import Event
 from coordinator.core.machine import Machine
+from coordinator.core.model import StopRecord
 from coordinator.runtime import Outlet
 
 
@@ -42,6 +43,16 @@ class Runtime(Protocol):
     def detach(self, conn: int) -> None: ...
 
     def heard(self, conn: int, frame: int) -> None: ...
+
+    def known_stops(self) -> list[StopRecord]:
+        """Active stops, leading or not."""
+
+    @property
+    def on_stop(self) -> list[Callable[[StopRecord], None]]:
+        """Called with every stop that is tripped, taken over, or reset here."""
+
+    def zones_in(self, stop: StopRecord) -> list[str]:
+        """Every zone in the stop's scope."""
 
     def submit(self, event: Event) -> None:
         """Raises an exception with `refusal` and `message` when the event cannot be taken."""

@@ -6,8 +6,9 @@ until it is durable.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 from zonelock.v1 import floor_pb2 as fpb
@@ -17,6 +18,7 @@ from zonelock.v1 import safety_service_pb2_grpc as sgrpc
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core import views
+from coordinator.core.model import StopRecord
 from coordinator.core.rejections import Refusal
 from coordinator.rpc import requests
 from coordinator.rpc.errors import RequestRefused, Tally, answered, bad_field
@@ -26,10 +28,12 @@ from coordinator.rpc.limits import (
     MAX_CLEARED_NAMES,
     MAX_INT,
     MAX_NAMES,
+    MAX_STOPS_BEHIND,
     RpcLimits,
 )
 from coordinator.rpc.picture import audit_messages, reported_stop_message, stop_view_message
 from coordinator.rpc.port import Runtime
+from coordinator.rpc.translate import stop_message
 from coordinator.rpc.unary import UnaryCall
 
 
@@ -39,6 +43,7 @@ class SafetyService(sgrpc.SafetyServiceServicer):
     def __init__(self, runtime: Runtime, limits: RpcLimits, tally: Tally) -> None:
         self._runtime, self._limits = runtime, limits
         self.tally = tally
+        self._watching = 0
 
     @answered
     async def TripStop(self, request: spb.TripStopRequest, context: Any) -> spb.TripStopResponse:  # noqa: N802
@@ -136,6 +141,47 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         if not isinstance(answer, fx.GrantsRevoked):
             raise TypeError(f"the core answered a revocation with {type(answer).__name__}")
         return spb.RevokeGrantsResponse(tokens=answer.tokens)
+
+    @answered
+    async def WatchStops(self, request: spb.WatchStopsRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        """Written by hand, as in WatchFloor, so that a client that does not read cannot hold up anything."""
+        if self._watching >= self._limits.watchers:
+            raise RequestRefused(Refusal.QUEUE_FULL, f"{self._watching} clients watch stops here already.")
+        news: asyncio.Queue[StopRecord | None] = asyncio.Queue(MAX_STOPS_BEHIND)
+
+        def take(stop: StopRecord) -> None:
+            if news.full():
+                news.get_nowait()
+                news.put_nowait(None)  # too far behind to be told everything; it must not believe that it was
+            else:
+                news.put_nowait(stop)
+
+        await context.send_initial_metadata(())
+        self._watching += 1
+        self._runtime.on_stop.append(take)
+        try:
+            for stop in self._runtime.known_stops():
+                take(stop)
+            while (told := await news.get()) is not None:
+                await self._write_stop(context, told)
+        finally:
+            self._runtime.on_stop.remove(take)
+            self._watching -= 1
+        self._too_slow()
+
+    def _too_slow(self) -> NoReturn:
+        self.tally.slow_readers += 1
+        raise RequestRefused(Refusal.SLOW_READER, "The watch of stops ended because its client does not read.")
+
+    async def _write_stop(self, context: Any, stop: StopRecord) -> None:
+        message = stop_message(stop)
+        del message.zones[:]
+        message.zones.extend(self._runtime.zones_in(stop))
+        try:
+            async with asyncio.timeout(self._limits.write_stall_ms / 1_000):
+                await context.write(spb.WatchStopsResponse(stop=message))
+        except TimeoutError:
+            self._too_slow()
 
     @answered
     async def ListStops(self, request: spb.ListStopsRequest, context: Any) -> spb.ListStopsResponse:  # noqa: N802

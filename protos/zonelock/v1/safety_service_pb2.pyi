@@ -240,6 +240,43 @@ class RevokeGrantsResponse(_message.Message):
 Global___RevokeGrantsResponse: _TypeAlias = RevokeGrantsResponse  # noqa: Y015
 
 @_typing.final
+class WatchStopsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchStopsRequest: _TypeAlias = WatchStopsRequest  # noqa: Y015
+
+@_typing.final
+class WatchStopsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STOP_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stop(self) -> _floor_pb2.Stop:
+        """Here zones names every zone in scope. Active stops come first when the stream opens."""
+
+    def __init__(
+        self,
+        *,
+        stop: _floor_pb2.Stop | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stop", b"stop"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchStopsResponse: _TypeAlias = WatchStopsResponse  # noqa: Y015
+
+@_typing.final
 class ListStopsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

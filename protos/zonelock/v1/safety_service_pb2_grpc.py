@@ -54,6 +54,11 @@ class SafetyServiceStub:
                 request_serializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsRequest.SerializeToString,
                 response_deserializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsResponse.FromString,
                 _registered_method=True)
+        self.WatchStops = channel.unary_stream(
+                '/zonelock.v1.SafetyService/WatchStops',
+                request_serializer=zonelock_dot_v1_dot_safety__service__pb2.WatchStopsRequest.SerializeToString,
+                response_deserializer=zonelock_dot_v1_dot_safety__service__pb2.WatchStopsResponse.FromString,
+                _registered_method=True)
         self.ListStops = channel.unary_unary(
                 '/zonelock.v1.SafetyService/ListStops',
                 request_serializer=zonelock_dot_v1_dot_safety__service__pb2.ListStopsRequest.SerializeToString,
@@ -97,6 +102,14 @@ class SafetyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchStops(self, request, context):
+        """Every stop as it is tripped and reset, from any coordinator, leading or not. Agents and gates watch all of them: a stop
+        reaches whoever is subscribed where it was asked for, even when that coordinator is cut off from the store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListStops(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -131,6 +144,11 @@ def add_SafetyServiceServicer_to_server(servicer, server):
                     servicer.RevokeGrants,
                     request_deserializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsRequest.FromString,
                     response_serializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsResponse.SerializeToString,
+            ),
+            'WatchStops': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStops,
+                    request_deserializer=zonelock_dot_v1_dot_safety__service__pb2.WatchStopsRequest.FromString,
+                    response_serializer=zonelock_dot_v1_dot_safety__service__pb2.WatchStopsResponse.SerializeToString,
             ),
             'ListStops': grpc.unary_unary_rpc_method_handler(
                     servicer.ListStops,
@@ -251,6 +269,33 @@ class SafetyService:
             '/zonelock.v1.SafetyService/RevokeGrants',
             zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsRequest.SerializeToString,
             zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStops(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/zonelock.v1.SafetyService/WatchStops',
+            zonelock_dot_v1_dot_safety__service__pb2.WatchStopsRequest.SerializeToString,
+            zonelock_dot_v1_dot_safety__service__pb2.WatchStopsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,6 +41,10 @@ class SafetyServiceStub:
     """A named operator confirms that nobody stands in the zones any more."""
     RevokeGrants: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.RevokeGrantsRequest, _safety_service_pb2.RevokeGrantsResponse]
     """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms."""
+    WatchStops: _grpc.UnaryStreamMultiCallable[_safety_service_pb2.WatchStopsRequest, _safety_service_pb2.WatchStopsResponse]
+    """Every stop as it is tripped and reset, from any coordinator, leading or not. Agents and gates watch all of them: a stop
+    reaches whoever is subscribed where it was asked for, even when that coordinator is cut off from the store.
+    """
     ListStops: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.ListStopsRequest, _safety_service_pb2.ListStopsResponse]
     ListAudit: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.ListAuditRequest, _safety_service_pb2.ListAuditResponse]
 
@@ -55,6 +59,10 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     """A named operator confirms that nobody stands in the zones any more."""
     RevokeGrants: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.RevokeGrantsRequest, _safety_service_pb2.RevokeGrantsResponse]  # type: ignore[assignment]
     """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms."""
+    WatchStops: _aio.UnaryStreamMultiCallable[_safety_service_pb2.WatchStopsRequest, _safety_service_pb2.WatchStopsResponse]  # type: ignore[assignment]
+    """Every stop as it is tripped and reset, from any coordinator, leading or not. Agents and gates watch all of them: a stop
+    reaches whoever is subscribed where it was asked for, even when that coordinator is cut off from the store.
+    """
     ListStops: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.ListStopsRequest, _safety_service_pb2.ListStopsResponse]  # type: ignore[assignment]
     ListAudit: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.ListAuditRequest, _safety_service_pb2.ListAuditResponse]  # type: ignore[assignment]
 
@@ -90,6 +98,16 @@ class SafetyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_safety_service_pb2.RevokeGrantsResponse, _abc.Awaitable[_safety_service_pb2.RevokeGrantsResponse]]:
         """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms."""
+
+    @_abc_1.abstractmethod
+    def WatchStops(
+        self,
+        request: _safety_service_pb2.WatchStopsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_safety_service_pb2.WatchStopsResponse], _abc.AsyncIterator[_safety_service_pb2.WatchStopsResponse]]:
+        """Every stop as it is tripped and reset, from any coordinator, leading or not. Agents and gates watch all of them: a stop
+        reaches whoever is subscribed where it was asked for, even when that coordinator is cut off from the store.
+        """
 
     @_abc_1.abstractmethod
     def ListStops(
