@@ -30,6 +30,8 @@ class _CommitOrder:
         self.upto: dict[tuple[str, int], int] = {}
         self.lost: dict[tuple[str, int], int] = {}
         """(coordinator, txn) whose outcome nobody knew -> its line."""
+        self.late: dict[str, int] = {}
+        """coordinator -> the revision of its newest lost transaction that applied afterwards."""
         self.loaded_at = 0
         self.foreign: dict[str, Line] = {}
         self.extending: dict[tuple[str, int], list[int]] = {}
@@ -74,6 +76,14 @@ class _CommitOrder:
         coord, epoch = line["coord"], line["epoch"]
         if epoch < self.epoch:
             self.findings.add(line, f"{coord} leads in epoch {epoch} after epoch {self.epoch} had begun")
+        revision = line.get("revision")
+        if revision is not None and self.late.get(coord, 0) > revision:
+            self.findings.add(
+                line,
+                f"{coord} decides on the ledger as of revision {revision}, and a transaction that it had lost applied "
+                f"at revision {self.late[coord]}: it read before the new fence stood",
+                key=("late", coord, revision),
+            )
         self.epoch, self.newest_leader = max(self.epoch, epoch), coord
         self.loaded_at = line.number
         self.known[coord] = self.ledger.copy()
@@ -97,6 +107,8 @@ class _CommitOrder:
             self._check_fence(line)
             self._check_foreign(line)
             self.ledger.apply(line)
+            if outcome == "late":
+                self.late[coord] = max(self.late.get(coord, 0), line.get("revision", 0))
         self.epoch = max(self.epoch, epoch)
         if outcome == "ok":
             self.known.setdefault(coord, Ledger()).apply(line)

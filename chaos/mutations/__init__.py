@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from chaos.mutations.patching import Mutation, Patch, Unavailable
 from chaos.mutations.plants_core import CORE
 from chaos.mutations.plants_routes import ROUTES
+from chaos.mutations.plants_safety import SAFETY
 from chaos.mutations.plants_shell import SHELL
 
-MUTATIONS: dict[str, Mutation] = {m.name: m for m in (*CORE, *ROUTES, *SHELL)}
+MUTATIONS: dict[str, Mutation] = {m.name: m for m in (*CORE, *SAFETY, *ROUTES, *SHELL)}
 
 
 def unavailable(name: str) -> str:
