@@ -148,6 +148,7 @@ class Vehicle(FloorAgent):
             if not self.stalled and await self.take_ground():
                 self._replan()
             else:
+                self._give_back_behind()
                 self.report()
                 await self.pause(BEAT_S)
             await self.responsive()

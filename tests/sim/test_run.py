@@ -53,7 +53,7 @@ grid: |
   .......
   .##.##.
   .......
-defaults: {hold_max_ms: 4000}
+defaults: {hold_max_ms: 6000}
 zone_per_cell: {}
 agent_kinds: {agv: {speed_mm_s: 1500, braking_mm_s2: 1500, length_mm: 800, width_mm: 600}}
 stations: {a: {cell: [0, 0], dwell_ms: 300}, b: {cell: [6, 0], dwell_ms: 300}, c: {cell: [6, 2], dwell_ms: 300}}
@@ -64,8 +64,8 @@ async def test_a_stall_trips_a_stop_and_after_the_operators_reset_everybody_goes
     floor = tmp_path / "floor.yaml"
     floor.write_text(SHORT)
     over, told = asyncio.Event(), asyncio.Queue[Progress]()
-    stall = parse_incident("stall:AGV_01+1s")
-    async with TestServer(floor) as server:
+    stall = parse_incident("stall:AGV_01+300ms")
+    async with TestServer(floor) as server, asyncio.timeout(90):
         options = SimOptions(server=server.target, floor=floor, agents=2, seconds=60, incidents=(stall,))
         running = asyncio.create_task(run_sim(options, told.put_nowait, over))
         while (await told.get()).kind != "stop":
