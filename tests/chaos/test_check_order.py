@@ -354,7 +354,7 @@ def test_a_legal_history_is_accepted_by_every_checker(made: Made) -> None:
     must_accept(made)
 
 
-@pytest.mark.parametrize("invariant", ("I4", "I5", "I6", "I9"))
+@pytest.mark.parametrize("invariant", ["I4", "I5", "I6", "I9"])
 def test_each_checker_has_three_illegal_histories_and_a_near_miss(invariant: str) -> None:
     refused, accepted = CASES.shares(invariant)
     assert refused >= 3

@@ -306,7 +306,7 @@ def test_a_legal_history_is_accepted_by_every_checker(made: Made) -> None:
     must_accept(made)
 
 
-@pytest.mark.parametrize("invariant", ("I1", "I2", "I3"))
+@pytest.mark.parametrize("invariant", ["I1", "I2", "I3"])
 def test_each_checker_has_three_illegal_histories_and_a_near_miss(invariant: str) -> None:
     refused, accepted = CASES.shares(invariant)
     assert refused >= 3
