@@ -9,6 +9,7 @@ Rule owned by the whole package: a machine moves only while `grant.may_move()`, 
 
 * `fleet`         connecting        * `agent`, `grant`, `hold`  what a controller uses
 * `operators`     what people use   * `dead_man`                the watchdog thread
+* `proof`         leaving blocked zones behind         * `vehicle`  permits, for controllers elsewhere
 * `session_core`  the rules, without a clock or a socket       * `link`  its asyncio shell
 * `testing`       a coordinator in the test's own process
 
@@ -28,6 +29,7 @@ from zonelock_client.errors import GoodbyeRejected as GoodbyeRejected
 from zonelock_client.errors import GrantLost as GrantLost
 from zonelock_client.errors import GrantRejected as GrantRejected
 from zonelock_client.errors import LinkLost as LinkLost
+from zonelock_client.errors import OperatorRequired as OperatorRequired
 from zonelock_client.errors import OutboxFull as OutboxFull
 from zonelock_client.errors import Rejected as Rejected
 from zonelock_client.errors import RequestError as RequestError

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Self
 
 from zonelock.v1 import floor_pb2
-from zonelock.v1 import zone_service_pb2 as pb
 
 from zonelock_client import arguments
+from zonelock_client.callbacks import Callbacks
 from zonelock_client.clock import boottime_ns
 from zonelock_client.dead_man import DeadMan, Halt
 from zonelock_client.errors import GoodbyeRejected, GrantLost, GrantRejected, LinkLost, RequestError
@@ -23,6 +23,7 @@ from zonelock_client.grant import Grant, halt_for
 from zonelock_client.hold import Hold
 from zonelock_client.link import Link
 from zonelock_client.operators import Operator
+from zonelock_client.proof import PROOF_TIMEOUT_S, Contour, Proofs
 from zonelock_client.session_core.agent import AgentCore
 from zonelock_client.session_core.values import (
     AgentSpec,
@@ -42,25 +43,25 @@ from zonelock_client.session_core.values import (
     LostReason,
     Notice,
     Outcome,
+    ProofChallenged,
+    ProofEnded,
     Rejection,
     Settled,
     StopLatched,
     StopLifted,
     Welcomed,
 )
-from zonelock_client.standstill import HaltCallback, LinkAlarm, Standstill, StopCallback, call
+from zonelock_client.standstill import LinkAlarm, Standstill, call, confirm_revoked
 from zonelock_client.status import from_failure, from_rejection
 
 logger = logging.getLogger("zonelock.client")
 
-LinkCallback = Callable[[LinkState], Awaitable[None] | None]
-GrantCallback = Callable[[Grant], Awaitable[None] | None]
 STOP_LOOK_S = 1.0
 
 QueuedCallback = Callable[[int, tuple[floor_pb2.Blocker, ...]], None]
 
 
-class Agent:
+class Agent(Callbacks):
     """Made by `connect` or `Fleet.agent`. Use as an async context manager, or `close()` it."""
 
     def __init__(
@@ -78,15 +79,14 @@ class Agent:
         self._queued: dict[str, QueuedCallback] = {}
         self._settlements: dict[int, asyncio.Future[Outcome]] = {}
         self._extensions: dict[str, asyncio.Future[Outcome]] = {}
-        self._on_link: list[LinkCallback] = []
-        self._on_warned: list[GrantCallback] = []
-        self._standstill = Standstill(spec.agent_id, dead_man, halt_timeout_s)
+        super().__init__(Standstill(spec.agent_id, dead_man, halt_timeout_s))
         self._tasks: set[asyncio.Task[None]] = set()
         self._welcomed: asyncio.Future[None] = link.loop.create_future()
         self._stops_changed = asyncio.Event()
         self._settled = asyncio.Event()
         self._barred: set[str] = set()
         self._link_alarm = LinkAlarm(self)
+        self._proofs = Proofs(self)
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -147,38 +147,6 @@ class Agent:
         """Stops the agent is latched by; each stays until a named operator resets it."""
         return tuple(stop for _, stop in sorted(self.core.latched.items()))
 
-    # -- callbacks -----------------------------------------------------------------------------------------------
-
-    def on_halt(self, callback: HaltCallback) -> HaltCallback:
-        """Registers the motion stop. It is called FROM THE DEAD-MAN'S THREAD, whatever the event loop does.
-
-        Called at the deadline of a grant, when the link counts as LOST with grants held, on a stop, and when the
-        coordinator ends a grant. Must be short, thread-safe and idempotent; must return once the machine is told to
-        stand, and raise if it could not tell it. Usable as a decorator.
-        """
-        self._standstill.on_halt.append(callback)
-        return callback
-
-    def on_stop(self, callback: StopCallback) -> StopCallback:
-        """Registers a callback (sync or async, on the event loop) for an emergency stop.
-
-        The stop is acknowledged ("stands still") once every on_halt and on_stop callback has returned; one that
-        raises, or an async one still running after `halt_timeout_s` (it is cancelled then), leaves it
-        unacknowledged, so that an operator has to look. Usable as a decorator.
-        """
-        self._standstill.on_stop.append(callback)
-        return callback
-
-    def on_link(self, callback: LinkCallback) -> LinkCallback:
-        """Registers a callback (sync or async, on the event loop) for changes of `link`. Usable as a decorator."""
-        self._on_link.append(callback)
-        return callback
-
-    def on_warned(self, callback: GrantCallback) -> GrantCallback:
-        """Registers a callback (sync or async, on the event loop) for "four fifths of this grant's time are over"."""
-        self._on_warned.append(callback)
-        return callback
-
     # -- asking --------------------------------------------------------------------------------------------------
 
     def hold(
@@ -213,7 +181,7 @@ class Agent:
         sent again, under the same request id, to the next one.
         """
         self._check_ask(zones, expected_ms, priority, timeout_s)
-        self._check_open()
+        self.check_open()
         if self.core.latched:
             stop_ids = tuple(sorted(self.core.latched))
             raise GrantRejected(
@@ -255,10 +223,26 @@ class Agent:
         zone here. `progress_permille` of the present task: extensions rest on its rise. `activity`: a few words for
         people. Raises ArgumentError, LinkLost.
         """
-        self._check_open()
+        self.check_open()
         telemetry = arguments.telemetry(x_mm, y_mm, heading_mdeg, inside, progress_permille, activity)
         self.core.report(telemetry, boottime_ns())
         self._link.wake()
+
+    async def prove_vacancy(
+        self,
+        token: int,
+        *,
+        zones: Iterable[str] = (),
+        contour: Contour | None = None,
+        timeout_s: float | None = PROOF_TIMEOUT_S,
+    ) -> None:
+        """Proves that the machine has left the zones of an ended grant; `Grant.prove_left` knows token and zones.
+
+        For a token of an earlier process with the same secret. Arguments and errors as for `Grant.prove_left`.
+        """
+        arguments.whole("token", token, 1, arguments.MAX_TOKEN)
+        arguments.seconds("timeout_s", timeout_s)
+        await self._proofs.prove(token, arguments.zone_names("zones", zones), contour, timeout_s)
 
     # -- stops ---------------------------------------------------------------------------------------------------
 
@@ -279,7 +263,7 @@ class Agent:
         Raises RequestError (when the coordinator refuses the agent), LinkLost (when the agent is closed).
         """
         while self.core.latched or self._barred:
-            self._check_open()
+            self.check_open()
             self._stops_changed.clear()
             try:
                 async with asyncio.timeout(STOP_LOOK_S if self._barred else None):
@@ -292,7 +276,7 @@ class Agent:
     async def goodbye(self) -> None:
         """Leaves for good, then closes. Raises GoodbyeRejected while the agent occupies anything, and stays open
         then."""
-        self._check_open()
+        self.check_open()
         outcome = await self.settlement(self.core.goodbye())
         if isinstance(outcome, Rejection):
             raise GoodbyeRejected(outcome.reason, outcome.message, zones=outcome.zones)
@@ -333,6 +317,13 @@ class Agent:
 
     # -- for grants, holds and fleets ----------------------------------------------------------------------------
 
+    def check_open(self) -> None:
+        """Raises LinkLost when the agent was closed, RequestError when the coordinator will not have it."""
+        if self._closed:
+            raise LinkLost(f"agent {self.agent_id} is closed; connect again")
+        if self.core.refused is not None:
+            raise from_failure(self.core.refused)
+
     def wake(self) -> None:
         self._link.wake()
 
@@ -341,7 +332,7 @@ class Agent:
 
     def halt_now(self, halt: Halt) -> None:
         """Runs the motion stops on the calling thread, which is the dead-man's."""
-        self._standstill.halt_now(halt)
+        self.standstill.halt_now(halt)
 
     async def welcomed(self) -> None:
         """Waits for the first welcome. Raises RequestError when the coordinator will not have the agent."""
@@ -349,14 +340,14 @@ class Agent:
 
     async def settlement(self, entry_id: int) -> Outcome:
         """Waits until an outbox entry is answered. Cancelling the wait takes nothing back."""
-        self._check_open()
+        self.check_open()
         future: asyncio.Future[Outcome] = self._link.loop.create_future()
         self._settlements[entry_id] = future
         self._link.wake()
         return await future
 
     async def extension(self, held: HeldGrant, expected_ms: int) -> Outcome:
-        self._check_open()
+        self.check_open()
         request_id = self.core.extend(held, expected_ms)
         future: asyncio.Future[Outcome] = self._link.loop.create_future()
         self._extensions[request_id] = future
@@ -377,6 +368,8 @@ class Agent:
                 self._take_settled(notice)
             case ExtendEnded():
                 _resolve(self._extensions.get(notice.request_id), notice.outcome)
+            case ProofChallenged() | ProofEnded():
+                self._proofs.take(notice)
             case StopLatched():
                 self._start(self._stand_still(notice.stop), "stop")
             case StopLifted():
@@ -414,12 +407,6 @@ class Agent:
 
     def _operator(self) -> Operator:
         return Operator(",".join(self._link.targets), operator=self.agent_id, credentials=self._link.credentials)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LinkLost(f"agent {self.agent_id} is closed; connect again")
-        if self.core.refused is not None:
-            raise from_failure(self.core.refused)
 
     def _withdraw(self, request_id: str, future: asyncio.Future[Grant]) -> None:
         """The asker has gone: cancel the ask, or decline a grant that arrived in the same moment."""
@@ -497,7 +484,7 @@ class Agent:
             self._confirm_revoked(held)
         # One halt per stop, not per grant: the stop's own halting confirms all of them.
         elif not thread_halts and held.lost_reason is not LostReason.STOPPED:
-            self._standstill.halt_soon(halt_for(self.agent_id, held))
+            self.standstill.halt_soon(halt_for(self.agent_id, held))
         if grant is not None:
             grant.announce_loss()
 
@@ -528,27 +515,16 @@ class Agent:
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
+        self._proofs.fail(error)
 
     async def _stand_still(self, stop: floor_pb2.Stop) -> None:
-        if await self._standstill.confirm(stop, self.holds):
+        if await self.standstill.confirm(stop, self.holds):
             self.core.acknowledge_stops((stop.stop_id,))
             self._link.wake()
 
     def _confirm_revoked(self, held: HeldGrant) -> None:
-        """Halts, and then tells the coordinator that the machine stands, unless its app says something better."""
         hold = next((h for h in self.holds if h.holds(held)), None)
-
-        async def confirm() -> None:
-            stands = await self._standstill.stands(halt_for(self.agent_id, held), hold)
-            if held.token not in self.core.grants or held.returning:
-                return
-            if not stands:
-                logger.error("agent %s: grant %d was revoked and nobody says that it stands", self.agent_id, held.token)
-                return
-            self.core.abandon(held, pb.ABANDON_CAUSE_STANDING)
-            self._link.wake()
-
-        self._start(confirm(), "revocation")
+        self._start(confirm_revoked(self, held, hold), "revocation")
 
     def _start(self, work: Awaitable[None], what: str) -> None:
         async def run() -> None:

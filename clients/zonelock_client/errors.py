@@ -5,7 +5,8 @@
     ├── GrantLost              a grant ended under its holder: stand still
     ├── Rejected               the coordinator understood and says no
     │   ├── GrantRejected          to an ask
-    │   ├── StillInside            to a release: the latest telemetry contradicts it
+    │   ├── StillInside            to a release or proof: the latest telemetry contradicts it
+    │   ├── OperatorRequired       to a proof of vacancy: here a person has to look, and clear the zones
     │   ├── ExtensionRejected      to an extension; the grant goes on to its old deadline
     │   └── GoodbyeRejected        the agent still occupies zones
     ├── RequestError           the call itself was wrong: status code, reason, metadata (google.rpc.ErrorInfo)
@@ -73,8 +74,13 @@ class GrantRejected(Rejected):
 
 
 class StillInside(Rejected):
-    """A release was contradicted by the latest telemetry. The zones are still held: leave them, report, release
-    again."""
+    """A release, or a proof of vacancy, was contradicted by the latest telemetry. The zones stay occupied: leave them,
+    report, and say it again."""
+
+
+class OperatorRequired(Rejected):
+    """A proof of vacancy was rejected: the floor's policy for a zone wants a person to look and clear it, or nothing of
+    the token is blocked."""
 
 
 class ExtensionRejected(Rejected):

@@ -14,7 +14,8 @@ from typing import Generic, Protocol, Self, TypeVar
 import grpc
 
 from zonelock_client import arguments
-from zonelock_client.agent import Agent, GrantCallback, LinkCallback
+from zonelock_client.agent import Agent
+from zonelock_client.callbacks import GrantCallback, LinkCallback
 from zonelock_client.dead_man import process_dead_man
 from zonelock_client.errors import ArgumentError, LinkLost
 from zonelock_client.link import Link

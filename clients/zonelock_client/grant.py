@@ -8,6 +8,7 @@ the dead-man's thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from zonelock_client import arguments
 from zonelock_client.clock import boottime_ns
 from zonelock_client.dead_man import Halt
 from zonelock_client.errors import ArgumentError, ExtensionRejected, GrantLost, Rejected, StillInside
+from zonelock_client.proof import PROOF_TIMEOUT_S, Contour, measure
 from zonelock_client.session_core.values import (
     NS_PER_MS,
     Done,
@@ -223,6 +225,35 @@ class Grant:
         deadline lie `stop_ms` and twice the clock allowance.
         """
         await self._abandon(pb.ABANDON_CAUSE_STANDING)
+
+    async def prove_left(self, contour: Contour | None = None, *, timeout_s: float | None = PROOF_TIMEOUT_S) -> None:
+        """Frees the zones of a grant that ended (deadline, stop, abandonment) after the machine has left them.
+
+        Works where the floor says `vacancy: holder`. The coordinator makes up a nonce, and several reports that are
+        made after it, some time apart, must lie outside. `contour()` (sync or async) measures, each time that it is
+        called, every zone that the contour with its load touches. Without it the app goes on calling `agent.report`
+        with `inside`, and these reports count.
+
+        Returns once the zones are free, or are not blocked by this grant any more. Raises StillInside (a report lies
+        inside), OperatorRequired (a person has to look), ArgumentError (the grant is live: use `cleared`),
+        TimeoutError, RequestError, LinkLost (the agent was closed), and whatever `contour` raises.
+        """
+        arguments.seconds("timeout_s", timeout_s)
+        held = self._held
+        if held.lost_reason is None and not held.returning:
+            raise ArgumentError(f"grant {self.token} is live; give it back with cleared() instead of proving anything")
+        async with asyncio.timeout(timeout_s):
+            if held.lost_reason is not None and not held.returning and self.token in self._agent.core.grants:
+                # Lost here, and perhaps not yet ended there: then giving it back is enough.
+                if contour is not None:
+                    self._agent.report(inside=await measure(contour))
+                with contextlib.suppress(GrantLost):
+                    await self.cleared()
+                    return
+            zones = held.left_behind or held.zones
+            if zones:
+                await self._agent.prove_vacancy(self.token, zones=zones, contour=contour, timeout_s=None)
+                held.zones = held.left_behind = ()
 
     async def extend(self, expected_ms: int) -> int:
         """Asks for `expected_ms` from now on; returns `remaining_ms()` then. Never shortens.

@@ -14,10 +14,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from zonelock.v1 import floor_pb2
+from zonelock.v1 import zone_service_pb2 as pb
 
 from zonelock_client.clock import boottime_ns
 from zonelock_client.dead_man import DeadMan, Halt
-from zonelock_client.session_core.values import LostReason
+from zonelock_client.session_core.values import HeldGrant, LostReason
 
 if TYPE_CHECKING:
     from zonelock_client.agent import Agent
@@ -98,6 +99,19 @@ class Standstill:
             logger.exception("agent %s: on_stop failed; stop %s stays unacknowledged", self._agent_id, stop.stop_id)
             return False
         return True
+
+
+async def confirm_revoked(agent: Agent, held: HeldGrant, hold: Hold | None) -> None:
+    """Halts, and then tells the coordinator that the machine stands, unless its app has said something better."""
+    halt = Halt(agent.agent_id, str(LostReason.REVOKED), held.lost_message, held.token, held.zones)
+    stands = await agent.standstill.stands(halt, hold)
+    if held.token not in agent.core.grants or held.returning:
+        return
+    if not stands:
+        logger.error("agent %s: grant %d was revoked and nobody says that it stands", agent.agent_id, held.token)
+        return
+    agent.core.abandon(held, pb.ABANDON_CAUSE_STANDING)
+    agent.wake()
 
 
 class LinkAlarm:

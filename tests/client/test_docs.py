@@ -34,6 +34,7 @@ async def test_every_example_of_the_guide_runs(repository: Path) -> None:
         "at_goal": lambda: next(steps) % 3 == 2,
         "command_motors": lambda: None,
         "stop_motors": lambda halt: None,
+        "zones_under_the_scanner": lambda: ["Z_33"],
         "drive_enable": threading.Event(),
         "drive": lambda grant: asyncio.sleep(0),
     }

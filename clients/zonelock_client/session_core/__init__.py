@@ -18,6 +18,7 @@ Two rules live here and nowhere else:
 * `values`  specs, notices, the grant as its holder sees it
 * `frames`  frame numbers, send times, link freshness
 * `outbox`  what is owed to the coordinator
+* `proofs`  proving that blocked zones are empty again
 * `agent`   one agent's half; `answers` reads what the coordinator said to it
 * `stream`  one stream's half
 

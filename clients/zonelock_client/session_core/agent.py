@@ -16,6 +16,7 @@ from zonelock.v1 import floor_pb2
 from zonelock.v1 import zone_service_pb2 as pb
 
 from zonelock_client.errors import OutboxFull
+from zonelock_client.session_core import proofs
 from zonelock_client.session_core.frames import FrameLog, link_state
 from zonelock_client.session_core.outbox import ANSWERED_BY_COMMIT, Entry, EntryKind, Outbox
 from zonelock_client.session_core.values import (
@@ -111,6 +112,7 @@ class AgentCore:
         self.ended: OrderedDict[int, None] = OrderedDict()
         self.outbox = Outbox()
         self.extensions: dict[str, ExtendRecord] = {}
+        self.proof: proofs.Proof | None = None
         self.latched: dict[str, floor_pb2.Stop] = {}
         self.halted: set[str] = set()
         self.unheard: set[str] = set()
@@ -162,6 +164,7 @@ class AgentCore:
     def abandon(self, held: HeldGrant, cause: pb.AbandonCause.ValueType = pb.ABANDON_CAUSE_ABANDONED) -> int:
         """Queues the end of a grant whose zones stay occupied; returns the outbox entry's id."""
         held.returning = True
+        held.left_behind = held.zones
         operation = pb.Operation(agent_id=self.spec.agent_id, abandon=pb.Abandon(token=held.token, cause=cause))
         return self.owe(EntryKind.ABANDON, operation, token=held.token, zones=held.zones)
 
@@ -190,7 +193,7 @@ class AgentCore:
 
     def report(self, telemetry: pb.Telemetry, now_ns: int) -> None:
         """Notes the newest telemetry; only the newest leaves."""
-        self.telemetry = telemetry
+        self.telemetry = proofs.stamp(self, telemetry)
         self._telemetry_ns = now_ns
         self._telemetry_due = True
         for held in self.grants.values():
@@ -254,12 +257,15 @@ class AgentCore:
             self._retries = [(at_ns, pending) for at_ns, pending in self._retries if at_ns > now_ns]
             for pending in due:
                 self.queue(pending)
+        proofs.advance(self, now_ns)
         self._extend_by_progress()
 
     def next_wakeup_ns(self) -> int | None:
         """The next time at which `advance` may have something to do."""
         contact_ns = self.contact_ns
         times = [at_ns for at_ns, _ in self._retries]
+        if self.proof is not None and self.proof.ask_again_ns is not None:
+            times.append(self.proof.ask_again_ns)
         for held in self.grants.values():
             if held.lost_reason is None and not held.returning:
                 times.append(held.deadline_ns)
@@ -316,6 +322,8 @@ class AgentCore:
         self._contact_ns = self.contact_ns
         self.welcomed = False
         self._hello_due = False
+        if self.telemetry is not None:
+            self.telemetry = proofs.left(self, self.telemetry, now_ns)  # made for a nonce of the stream that ended
         self._pending.clear()
         self._retries.clear()
         self.outbox.unsend()
@@ -338,10 +346,11 @@ class AgentCore:
             self.queue(Pending(record.operation))
         for extension in self.extensions.values():
             self.queue(Pending(extension.operation))
+        proofs.ask_again(self)
         if self.has_more:
             self.stream.waiting[self.spec.agent_id] = None
 
-    def take_operations(self, frame: int, budget: FrameBudget) -> list[pb.Operation]:
+    def take_operations(self, frame: int, budget: FrameBudget, now_ns: int) -> list[pb.Operation]:
         """What the agent says in this frame, within what is left of the frame's budget."""
         taken: list[pb.Operation] = []
         if self._hello_due and not self.refused:
@@ -352,6 +361,7 @@ class AgentCore:
         if self._telemetry_due and self.telemetry is not None and budget.is_left:
             self._telemetry_due = False
             taken.append(budget.spend(pb.Operation(agent_id=self.spec.agent_id, telemetry=self.telemetry)))
+            self.telemetry = proofs.left(self, self.telemetry, now_ns)
         while self._pending and budget.is_left:
             pending = self._pending.popleft()
             if pending.entry is not None:
@@ -368,6 +378,10 @@ class AgentCore:
         if self.welcomed:
             self._pending.append(pending)
             self.stream.waiting[self.spec.agent_id] = None
+
+    def say(self, operation: pb.Operation) -> None:
+        """Queues an operation that is neither owed nor a request: whoever wants it repeated says it again."""
+        self.queue(Pending(operation))
 
     def retry(self, pending: Pending, at_ns: int) -> None:
         if pending.entry is not None:

@@ -13,6 +13,7 @@ import grpc
 from zonelock.v1 import floor_pb2
 from zonelock.v1 import zone_service_pb2 as pb
 
+from zonelock_client.session_core import proofs
 from zonelock_client.session_core.agent import AgentCore, ExtendRecord, Pending
 from zonelock_client.session_core.outbox import Entry, EntryKind
 from zonelock_client.session_core.values import (
@@ -209,6 +210,8 @@ def _rejected(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
         entry = _sent_goodbye(agent)
     if entry is not None:
         _entry_rejected(agent, entry, rejection)
+    else:
+        proofs.rejected(agent, rejected.token, rejection)
 
 
 def _sent_goodbye(agent: AgentCore) -> Entry | None:
@@ -237,6 +240,11 @@ def _entry_rejected(agent: AgentCore, entry: Entry, rejection: Rejection) -> Non
 
 def _released(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     _answered(agent, answer.released.token, tuple(answer.released.zones), (EntryKind.RELEASE, EntryKind.DECLINE))
+    proofs.released(agent, answer.released.token)
+
+
+def _challenged(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
+    proofs.challenged(agent, answer.challenged)
 
 
 def _abandoned(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
@@ -373,6 +381,7 @@ def _failed(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     token = int(t) if (t := failed.metadata.get("token", "")).isdecimal() else 0
     entry = agent.outbox.find(token, _GIVES_BACK) if token else agent.outbox.oldest_sent()
     if entry is None:
+        _proof_failed(agent, token, failure, now_ns)
         return
     if failure.code == UNAVAILABLE:
         agent.retry(Pending(entry.operation, entry), _retry_at_ns(failure, now_ns))
@@ -407,6 +416,18 @@ def _request_failed(agent: AgentCore, request_id: str, failure: Failure, now_ns:
         _extension_ended(agent, request_id, extension, failure)
 
 
+def _proof_failed(agent: AgentCore, token: int, failure: Failure, now_ns: int) -> None:
+    proof = agent.proof
+    if proof is None or token not in {0, proof.token}:
+        return
+    if failure.code == UNAVAILABLE:
+        proof.nonce, proof.ask_again_ns = 0, _retry_at_ns(failure, now_ns)
+    else:
+        # STALE_TOKEN: the zones are granted anew since, so nothing of this token is blocked any more.
+        done = proof.challenged and failure.reason == "STALE_TOKEN"
+        proofs.end(agent, proof, Done() if done else failure)
+
+
 def _retry_at_ns(failure: Failure, now_ns: int) -> int:
     return now_ns + (failure.retry_ms or RETRY_MS) * NS_PER_MS
 
@@ -423,6 +444,7 @@ _TAKE: dict[str, Callable[[AgentCore, pb.Answer, int], None]] = {
     "warned": _warned,
     "expired": _expired,
     "revoked": _revoked,
+    "challenged": _challenged,
     "stop_raised": _stop_raised,
     "stop_ended": _stop_ended,
     "failed": _failed,

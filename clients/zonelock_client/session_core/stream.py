@@ -105,7 +105,7 @@ class SessionCore:
         while facts.waiting and budget.is_left:
             agent_id = next(iter(facts.waiting))
             agent = self._agents[agent_id]
-            request.operations.extend(agent.take_operations(number, budget))
+            request.operations.extend(agent.take_operations(number, budget, now_ns))
             del facts.waiting[agent_id]
             if agent.has_more:
                 facts.waiting[agent_id] = None

@@ -84,6 +84,9 @@ class HeldGrant:
     lost_message: str = ""
     returning: bool = False
     """All that is left was given back and only the acknowledgement is missing: the deadline no longer matters."""
+    left_behind: tuple[str, ...] = ()
+    """Zones that were abandoned: occupied by the agent until it proves otherwise, asks again, or a person clears
+    them."""
     announced: bool = False
     warned: bool = False
     progress_mark: int = 0
@@ -211,6 +214,20 @@ class GrantWarned(Notice):
     """Four fifths of a grant's time are over."""
 
     grant: HeldGrant
+
+
+@dataclass(frozen=True, slots=True)
+class ProofChallenged(Notice):
+    """Fresh reports from outside, at least `spacing_ms` apart, now prove that the token's zones are empty."""
+
+    token: int
+    spacing_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProofEnded(Notice):
+    token: int
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
