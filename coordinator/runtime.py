@@ -125,6 +125,7 @@ class Runtime:
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._last_commit_ms = 0
+        self._doubted_ms: int | None = None
         self._standby_stops = Stops(floor, ())
         self.safeguards = Safeguards(pending, outputs, now_ms)
         self._highest_token = 0
@@ -164,7 +165,21 @@ class Runtime:
             raise NotLeading(f"this coordinator stands by for {self._store.name}")
         if not self.leading and not isinstance(event, ev.StopAsked):
             raise NotLeading(f"{self._store.name} does not commit at the moment; only stops are taken")
+        if isinstance(event, ev.Hello) and self._may_be_outdated(event):
+            raise NotLeading(f"{event.agent_id} knows a newer token; proving first that {self._store.name} is still led")
         self._handle(event)
+
+    def _may_be_outdated(self, event: ev.Hello) -> bool:
+        """The agent saw a newer token than this ledger: either the ledger was restored, or this process stood still
+        while another one led. Only a commit that began after the doubt tells the one from the other; a floor must not
+        stop for the other.
+        """
+        if max((event.highest_token, *event.held_tokens)) <= self.machine.counter.token:
+            return False
+        if self._doubted_ms is None:
+            self._doubted_ms = self.now_ms()
+            self._wake.set()
+        return self._last_commit_ms <= self._doubted_ms
 
     def known_stops(self) -> list[StopRecord]:
         """Active stops as far as this coordinator knows, leading or not."""
@@ -308,6 +323,7 @@ class Runtime:
         self._broken = None
         self._machine = Machine(self._floor, ledger, self._timing, now_ms)
         self._last_commit_ms = now_ms
+        self._doubted_ms = None
         wall = self._wall_time()
         started = ev.Started(
             now_ms=now_ms, assume_empty=self._assume_empty, highest_token=self._highest_token, recorded_at=wall
@@ -380,6 +396,7 @@ class Runtime:
     async def _commit(self, writes: dict[str, fx.Write]) -> None:
         encoded = {key: codec.encode(w.record) if w.record is not None else None for key, w in writes.items()}
         while True:
+            began_ms = self.now_ms()  # what a commit proves, it proves of the moment it was sent
             try:
                 await self._store.commit(encoded)
                 break
@@ -387,7 +404,7 @@ class Runtime:
                 self._set_leading(False)
                 log.warning("%s does not commit: %s", self._store.name, error)
                 await asyncio.sleep(RETRY_S)
-        self._last_commit_ms = self.now_ms()
+        self._last_commit_ms = began_ms
         self.commits += 1
         for write in writes.values():
             if isinstance(write.record, StopRecord):

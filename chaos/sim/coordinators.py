@@ -120,6 +120,11 @@ class SimCoordinator:
             self.process.kill()
 
     def _died(self) -> None:
+        fate = self.path.fate
+        if not fate.answered:  # a commit was under way: applied already, or to be applied after its sender's death
+            fate.given_up = fate.answered = True
+            if fate.applied:
+                self._late(fate.request)
         self.crashes += 1
         self.runtime = None
         self.record.crashed(self.world.loop.now_ms)

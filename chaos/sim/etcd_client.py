@@ -45,8 +45,11 @@ class Anomaly(StrEnum):
 class Fate:
     """What became of one write, whatever its sender knows."""
 
+    request: rpc_pb2.TxnRequest = field(default_factory=rpc_pb2.TxnRequest)
     applied: bool = False
     given_up: bool = False
+    answered: bool = True
+    """Its sender knows how it ended, or knows that it does not."""
 
 
 @dataclass(slots=True)
@@ -93,7 +96,7 @@ class SimEtcdClient:
 
     async def txn(self, request: rpc_pb2.TxnRequest, *, repeatable: bool) -> rpc_pb2.TxnResponse:
         copy = rpc_pb2.TxnRequest.FromString(request.SerializeToString())
-        path, fate = self._path, Fate()
+        path, fate = self._path, Fate(copy, answered=False)
 
         def apply() -> rpc_pb2.TxnResponse:
             response = path.etcd.txn(copy)
@@ -106,10 +109,13 @@ class SimEtcdClient:
             return await self._call(apply, repeatable=True)
         path.fate = fate
         try:
-            return await self._call(apply, repeatable=False)
+            response = await self._call(apply, repeatable=False)
         except CommitUncertain:
             fate.given_up = True
             raise
+        finally:
+            fate.answered = True
+        return response
 
     async def read_key(self, key: bytes) -> tuple[kv_pb2.KeyValue | None, int]:
         return await self._call(lambda: (self._path.etcd.read(key), self._path.etcd.revision), repeatable=True)

@@ -36,6 +36,8 @@ class Truth:
     resetting: dict[str, int] = field(default_factory=dict)
     """Stop ids that an operator is asking to reset, or has asked for with unknown outcome."""
     reset: set[str] = field(default_factory=set)
+    restored: bool = False
+    """Somebody put an old copy of the ledger in its place."""
 
     # -- the ledger ----------------------------------------------------------------------------------------------
 
@@ -105,8 +107,12 @@ class Truth:
         """A coordinator's core has decided."""
         for write in step.writes:
             record = write.record
-            if isinstance(record, StopRecord) and record.active and record.cause is StopCause.OVERDUE:
+            if not isinstance(record, StopRecord) or not record.active:
+                continue
+            if record.cause is StopCause.OVERDUE:
                 self._overdue(coordinator, record, step)
+            elif record.cause is StopCause.LEDGER and not self.restored:
+                self.violate(f"I6: {coordinator} stops the floor over a restored ledger, and none was: {record.reason}")
 
     def _overdue(self, coordinator: str, stop: StopRecord, step: Step) -> None:
         token = int(stop.stop_id.partition(":")[2])
