@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 MAX_LOOK = 600
 """How many zones a search for a way looks at before it gives up."""
@@ -19,19 +19,22 @@ class Ground:
         self.ways = [tuple(sorted(set(beside))) for beside in ways]
 
     def ways_to(
-        self, start: Iterable[int], open_: Callable[[int], bool], serves: Callable[[int], bool]
+        self, bit: Sequence[int], start: Iterable[int], shut: int, serves: int, look: int = MAX_LOOK
     ) -> Iterator[tuple[int, ...]]:
-        """Shortest ways over `open_` zones to zones that serve, nearest first, then by number; `start` is left out."""
+        """Shortest ways over zones that are not `shut` to zones that serve (both masks of `bit`), nearest first.
+
+        `start` is left out of them. Looks at no more than `look` zones.
+        """
         came = dict.fromkeys(sorted(start), -1)
         edge = deque(came)
-        while edge and len(came) < MAX_LOOK:
+        while edge and len(came) < look:
             current = edge.popleft()
             for zone in self.ways[current]:
-                if zone in came or not open_(zone):
+                if zone in came or shut & bit[zone]:
                     continue
                 came[zone] = current
                 edge.append(zone)
-                if serves(zone):
+                if serves & bit[zone]:
                     yield _back(came, zone)
 
 

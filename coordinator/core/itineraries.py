@@ -88,15 +88,18 @@ class Itineraries:
     # -- units
 
     def _take(self, who: int, place: int) -> None:
-        held = self._tables.travellers[who].held
-        held[place] = held.get(place, 0) + 1
+        traveller = self._tables.travellers[who]
+        traveller.held[place] = traveller.held.get(place, 0) + 1
+        traveller.holds |= self._tables.bit[place]
         self._count(place, -1)
 
     def _give(self, who: int, place: int) -> None:
-        held = self._tables.travellers[who].held
-        units = held.pop(place)
+        traveller = self._tables.travellers[who]
+        units = traveller.held.pop(place)
         if units > 1:
-            held[place] = units - 1
+            traveller.held[place] = units - 1
+        else:
+            traveller.holds &= ~self._tables.bit[place]
         self._count(place, 1)
 
     def _count(self, place: int, units: int) -> None:
@@ -129,15 +132,10 @@ class Itineraries:
 
     def _assign(self, who: int, ahead: tuple[int, ...], keeps: tuple[int, ...], *, travels: bool) -> None:
         tables, traveller = self._tables, self._tables.travellers[who]
-        if ahead is traveller.route:
-            need = traveller.need
-            for place in traveller.held:
-                need &= ~tables.bit[place]
-        else:
-            need = 0
-            for place in ahead:
-                if place not in traveller.held:
-                    need |= tables.bit[place]
+        need = 0
+        for place in ahead:
+            need |= tables.bit[place]
+        need &= ~traveller.holds
         for place in members(need & ~traveller.need):
             tables.users[place] |= 1 << who
         for place in members(traveller.need & ~need):

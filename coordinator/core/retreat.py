@@ -24,7 +24,7 @@ def waits_on(found: Schedule, who: int) -> tuple[int, list[int]]:
     if found.unfinished >> who & 1:
         for zone in tables.travellers[who].keeps:
             others = tables.users[zone] & found.unfinished & ~(1 << who)
-            if others and zone not in found.held(who):
+            if others and not found.holds(who) & tables.bit[zone]:
                 return zone, members(others)
     return -1, []
 
@@ -33,8 +33,10 @@ def _shut_in_by(found: Schedule, who: int) -> int:
     tables = found.tables
     if not tables.travellers[who].yields:
         return -1
-    users, others = tables.users, found.unfinished & ~(1 << who)
-    ways = tables.ground.ways_to(found.held(who), lambda zone: True, lambda zone: not users[zone] & others)
+    needed = 0
+    for other in members(found.unfinished):
+        needed |= found.need(other)
+    ways = tables.ground.ways_to(tables.bit, members(found.holds(who)), 0, ~needed)
     return next((zone for zone in next(ways, ()) if found.full & tables.bit[zone]), -1)
 
 
@@ -81,13 +83,13 @@ def refuges(tables: Tables, who: int, rivals: int) -> Iterator[tuple[int, ...]]:
 
     Behind those comes the nearest to a zone that at least the `rivals` (a mask of travellers) do not need.
     """
-    full, bit, users = tables.full, tables.bit, tables.users
-    others, held = ~(1 << who), tables.travellers[who].held
-
-    def is_open(zone: int) -> bool:
-        return not full & bit[zone]
-
-    yield from tables.ground.ways_to(held, is_open, lambda zone: not users[zone] & others)
-    second = next(tables.ground.ways_to(held, is_open, lambda zone: not users[zone] & rivals), None)
+    needed = needed_by_rivals = 0
+    for other, traveller in enumerate(tables.travellers):
+        if other != who:
+            needed |= traveller.need
+            needed_by_rivals |= traveller.need if rivals >> other & 1 else 0
+    held, full = tables.travellers[who].held, tables.full
+    yield from tables.ground.ways_to(tables.bit, held, full, ~needed)
+    second = next(tables.ground.ways_to(tables.bit, held, full, ~needed_by_rivals), None)
     if second is not None:
         yield second

@@ -24,7 +24,7 @@ from itertools import islice
 
 from coordinator.core.itineraries import Itineraries, after
 from coordinator.core.retreat import involved, refuges, ring_through
-from coordinator.core.schedule import Leg, Schedule, find, members
+from coordinator.core.schedule import Known, Leg, Schedule, find, members
 
 MAX_YIELDS = 8
 """How many idle agents are asked to yield at once."""
@@ -90,7 +90,7 @@ class RouteBook(Itineraries):
     def __init__(self, zones: Iterable[tuple[str, int]], neighbours: Iterable[tuple[str, str]] = ()) -> None:
         """`zones` are names with their capacities; `neighbours` pairs (from, to) that a vehicle may drive."""
         super().__init__(zones, neighbours)
-        self._legs: list[Leg] = []
+        self._known = Known()
         self._finishing = 0
         self._watched = 0
         self._stale = False
@@ -110,7 +110,7 @@ class RouteBook(Itineraries):
             if trial.pending:
                 return
             intent.claim, intent.ends, self._stale = trial.claim, trial.ends, False
-            self._legs, self._finishing, self._watched = trial.legs, trial.finishing, trial.watched
+            self._known.legs, self._finishing, self._watched = trial.legs, trial.finishing, trial.watched
         else:
             self._enter(who, place)
             self._stale = True
@@ -146,6 +146,8 @@ class RouteBook(Itineraries):
             start += 1
         intent = self._intents[who]
         intent.claim, intent.ends, intent.visits = places[start:], places[-1:], False
+        self._known.refuges.pop(who, None)
+        self._known.legs = [leg for leg in self._known.legs if leg.who != who]
         self._changed(who)
 
     def forget(self, agent: str) -> None:
@@ -210,7 +212,7 @@ class RouteBook(Itineraries):
         """Whether `agent` moves before `other` in the order by which all can arrive; True when `other` is in none."""
         self._refresh()
         mine, theirs = self._who.get(agent, -1), self._who.get(other, -1)
-        return next((leg.who == mine for leg in self._legs if leg.who in (mine, theirs)), True)
+        return next((leg.who == mine for leg in self._known.legs if leg.who in (mine, theirs)), True)
 
     def yield_requests(self, idle: Collection[str]) -> list[tuple[str, str]]:
         """Which idle agents stand in the way of a route, each with a zone to go to that is on nobody's.
@@ -220,7 +222,7 @@ class RouteBook(Itineraries):
         """
         self._refresh()
         asked = []
-        for leg in self._legs:
+        for leg in self._known.legs:
             traveller = self._tables.travellers[leg.who]
             needed = any(self._tables.users[place] & ~(1 << leg.who) for place in traveller.held)
             if leg.refuge >= 0 and needed and not traveller.travels and traveller.name in idle:
@@ -237,7 +239,7 @@ class RouteBook(Itineraries):
         traveller = self._tables.travellers[who]
         if not traveller.held and self._finishing >> who & 1 and not traveller.route:
             self._finishing &= ~(1 << who)
-            self._legs = [leg for leg in self._legs if leg.who != who]
+            self._known.legs = [leg for leg in self._known.legs if leg.who != who]
         self._discharge(who)
 
     def _enter(self, who: int, place: int) -> None:
@@ -250,13 +252,13 @@ class RouteBook(Itineraries):
             intent.claim = claim
 
     def _find(self, target: int, first: int = -1) -> Schedule:
-        return find(self._tables, first, self._legs, target)
+        return find(self._tables, first, self._known, target)
 
     def _refresh(self) -> None:
         """Looks for an order anew after something changed that the known one does not cover."""
         if self._stale:
             found = self._find(-1)
-            self._legs, self._finishing, self._stale = found.legs, found.finished, False
+            self._known.legs, self._finishing, self._stale = found.legs, found.finished, False
             self._watched = self._watch(found)
 
     def _watch(self, found: Schedule) -> int:
@@ -296,7 +298,7 @@ class RouteBook(Itineraries):
         """Decides over a floor on which the step was taken."""
         intent = self._intents[who]
         declared, could = intent.claim is not None, bool(self._finishing >> who & 1)
-        trial = _Trial(who, set(wanted), intent.claim, intent.ends, self._legs, self._finishing, self._watched)
+        trial = _Trial(who, set(wanted), intent.claim, intent.ends, self._known.legs, self._finishing, self._watched)
         if (could or not declared) and self._order_holds(trial, wanted):
             self._trial = trial
             return Safe()
@@ -318,11 +320,11 @@ class RouteBook(Itineraries):
         traveller = tables.travellers[who]
         free_ahead = trial.claim is not None and not traveller.need & tables.full
         if free_ahead and all(self._harmless(who, place) for place in traveller.keeps):
-            trial.legs = [Leg(who, traveller.need), *(leg for leg in self._legs if leg.who != who)]
+            trial.legs = [Leg(who, traveller.need), *(leg for leg in self._known.legs if leg.who != who)]
             return True
         mask = sum(tables.bit[place] for place in wanted)
         passing = 0
-        for leg in self._legs:
+        for leg in self._known.legs:
             if leg.who == who:
                 return leg.via < 0
             if leg.through & mask:
@@ -360,7 +362,7 @@ class RouteBook(Itineraries):
             intent.claim, intent.asks, intent.visits = None, [*asks, tuple(wanted)], False
         self._plot(who)
         try:
-            found = self._find(1 << who, who)
+            found = self._find(0, who)
             ring = ring_through(found, who) if found.unfinished >> who & 1 else []
             known = sorted(self._tables.travellers[other].name for other in involved(found, [who])[0]) if ring else []
         finally:

@@ -19,20 +19,24 @@ from dataclasses import dataclass, field
 
 from coordinator.core.ground import Ground
 
-MAX_TURNS = 40
-"""How often a search lets travellers make room before it takes what it has found."""
+MAX_EFFORT = 48
+"""How many searches for a way out, and rounds of stepping aside, one search for a schedule may cost."""
+
+MAX_WAY_OUT = 250
+"""How many zones a search for a way out looks at."""
 
 
 @dataclass(slots=True)
 class Traveller:
     """One agent on the floor. `route` is what it still has to enter, in order; `keeps` what it holds once it is done.
 
-    `need` are the zones of the route that it does not hold, as a mask. `travels`: it will give back all it holds but
-    what it keeps. `yields`: once arrived it would go elsewhere if asked.
+    `held` counts its units, `holds` are the same zones as a mask, `need` those of the route that it does not hold.
+    `travels`: it will give back all that it holds but what it keeps. `yields`: once arrived it goes elsewhere if asked.
     """
 
     name: str
     held: dict[int, int] = field(default_factory=dict)
+    holds: int = 0
     route: tuple[int, ...] = ()
     keeps: tuple[int, ...] = ()
     need: int = 0
@@ -58,26 +62,36 @@ class Tables:
 @dataclass(frozen=True, slots=True)
 class Leg:
     """`who` drives on through zones of `through` (a mask). `via` is the zone of its route where it stops over, or -1
-    when it drives to the end; `refuge` the zone that it yields to from there by the zones `out`, or -1.
+    when it drives to the end; `rest` is what it needs from there. `refuge` is the zone that it yields to from the end
+    by the zones `out`, or -1.
     """
 
     who: int
     through: int
     via: int = -1
+    rest: int = 0
     refuge: int = -1
     out: int = 0
 
 
-def find(tables: Tables, first: int, known: Sequence[Leg], target: int) -> Schedule:
-    """Lets as many as it can finish: `first` (-1: nobody) before all, then by the legs `known` from before, then others.
-
-    Stops early once `target` (a mask) has finished.
+@dataclass(slots=True)
+class Known:
+    """What earlier searches found: the legs by which all could finish, and each traveller's last refuge (the zone that
+    it is reached from, its own number, and the way there as a mask).
     """
-    found = Schedule(tables, known)
-    found.replay(first, known)
-    for _ in range(MAX_TURNS):
-        if not found.unfinished & target or not found.make_room():
-            break
+
+    legs: list[Leg] = field(default_factory=list)
+    refuges: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+
+
+def find(tables: Tables, first: int, known: Known, target: int) -> Schedule:
+    """Lets as many as it can finish: `first` (-1: nobody) before all, then by what is known from before, then others.
+
+    Makes room only for those of `target` (a mask), within a bounded effort, and stops once they have finished.
+    """
+    found = Schedule(tables, known, target)
+    found.replay(first, known.legs)
+    while found.unfinished & target and found.effort > 0 and found.make_room():
         found.settle()
     return found
 
@@ -85,39 +99,39 @@ def find(tables: Tables, first: int, known: Sequence[Leg], target: int) -> Sched
 class Schedule:
     """Who finishes (a mask) by which legs, and the floor as it is when everybody has gone as far as the legs say."""
 
-    def __init__(self, tables: Tables, known: Sequence[Leg]) -> None:
+    def __init__(self, tables: Tables, known: Known, target: int) -> None:
         self.tables = tables
         self.full = tables.full
         self.legs: list[Leg] = []
-        self.unfinished = sum(1 << who for who, each in enumerate(tables.travellers) if each.travels)
+        self.unfinished = sum([1 << who for who, each in enumerate(tables.travellers) if each.travels])
         self.finished = 0
+        self.effort = MAX_EFFORT
         self.behind: dict[int, list[int]] = {}  # full zone -> who cannot go on for want of it
         self.after: dict[int, list[int]] = {}  # traveller -> who may not finish before it
+        self._need = [each.need for each in tables.travellers]
+        self._holds = [each.holds for each in tables.travellers]
+        self._target = target
+        self._refuges = known.refuges
         self._ready: list[int] = []
-        self._taken: dict[int, int] = {}
-        self._stands: dict[int, tuple[int, ...]] = {}
-        self._over: dict[int, tuple[int, int]] = {}  # traveller stopped over -> place of its route, what it needs then
-        self._refuges = {leg.who: leg for leg in known if leg.refuge >= 0}
+        self._room: dict[int, int] = {}  # free units of zones that several fit into, where they changed
+        self._over: dict[int, int] = {}  # who has stopped over, and where
+        self._watched = 0  # the keys of `behind` as a mask
 
     # -- who is where
 
     def need(self, who: int) -> int:
-        return self._over[who][1] if who in self._over else self.tables.travellers[who].need
+        return self._need[who]
 
-    def held(self, who: int) -> tuple[int, ...]:
-        return self._stands[who] if who in self._stands else tuple(self.tables.travellers[who].held)
-
-    def free(self, zone: int) -> int:
-        return self.tables.free[zone] - self._taken.get(zone, 0)
+    def holds(self, who: int) -> int:
+        return self._holds[who]
 
     def needed(self, zone: int, who: int) -> bool:
-        """Whether anybody but `who` still has to pass the zone."""
-        others = self.tables.users[zone] & self.unfinished & ~(1 << who)
-        return bool(others) and any(self.need(other) & self.tables.bit[zone] for other in members(others))
+        """Whether anybody but `who` that is to finish still has to pass the zone."""
+        return self._first_needing(who, zone) >= 0
 
     def stuck_at(self, who: int) -> int:
         """The first zone of an unfinished traveller's route that keeps it from going on; -1 when there is none."""
-        blocked = self.need(who) & self.full
+        blocked = self._need[who] & self.full
         if blocked:
             for zone in self.tables.travellers[who].route:
                 if blocked & self.tables.bit[zone]:
@@ -126,30 +140,35 @@ class Schedule:
 
     def holders(self, zone: int) -> list[int]:
         """Who holds the zone in the end."""
-        return [who for who in range(len(self.tables.travellers)) if zone in self.held(who)]
+        bit = self.tables.bit[zone]
+        return [who for who, holds in enumerate(self._holds) if holds & bit]
 
-    def _take(self, zone: int, units: int) -> None:
-        self._taken[zone] = self._taken.get(zone, 0) + units
-        if self.free(zone) > 0:
-            self.full &= ~self.tables.bit[zone]
-        else:
-            self.full |= self.tables.bit[zone]
+    def free(self, zone: int) -> int:
+        return self._room.get(zone, self.tables.free[zone])
 
-    def _drive(self, leg: Leg, keeps: tuple[int, ...]) -> None:
+    def _drive(self, leg: Leg, keeps: int) -> None:
         """Takes the traveller's new place and gives back what it leaves; wakes who waited for that."""
-        who = leg.who
-        before = dict.fromkeys(self._stands[who], 1) if who in self._stands else self.tables.travellers[who].held
-        for zone in keeps:
-            if zone not in before:
-                self._take(zone, 1)
-        for zone, units in before.items():
-            left = units - (zone in keeps)
-            if left:
-                self._take(zone, -left)
-                if zone in self.behind and self.free(zone) > 0:
-                    self._ready.extend(reversed(self.behind.pop(zone)))
-        self._stands[who] = keeps
+        before = self._holds[leg.who]
+        left, taken = before & ~keeps, keeps & ~before
+        roomy = (left | taken) & self.tables.roomy
+        if roomy:
+            for zone in members(roomy):
+                units = self.tables.travellers[leg.who].held.get(zone, 1) if leg.who not in self._over else 1
+                self._room[zone] = self.free(zone) + (units if left & self.tables.bit[zone] else -1)
+                if self._room[zone] < 1:
+                    self.full |= self.tables.bit[zone]
+                else:
+                    self.full &= ~self.tables.bit[zone]
+            self.full = (self.full & ~(left & ~roomy)) | (taken & ~roomy)
+        else:
+            self.full = (self.full & ~left) | taken
+        self._holds[leg.who] = keeps
         self.legs.append(leg)
+        woken = left & self._watched & ~self.full
+        if woken:
+            self._watched &= ~woken
+            for zone in members(woken):
+                self._ready.extend(reversed(self.behind.pop(zone)))
 
     # -- going on
 
@@ -162,7 +181,7 @@ class Schedule:
             self.settle()
         for leg in known:
             bit = 1 << leg.who
-            if leg.via >= 0 and self.unfinished & bit and not self._over.get(leg.who) and self._stop_as_before(leg):
+            if leg.via >= 0 and self._stop_as_before(leg):
                 continue
             if not seen & bit or leg.who in self._over:
                 seen |= bit
@@ -173,69 +192,89 @@ class Schedule:
 
     def settle(self) -> None:
         """Finishes everybody who can finish without being in anybody's way afterwards."""
-        travellers, ready = self.tables.travellers, self._ready
+        ready, needs, travellers = self._ready, self._need, self.tables.travellers
         while ready:
             who = ready.pop()
             if not self.unfinished >> who & 1:
                 if who in self._refuges:
                     self._yield_as_before(who)
                 continue
-            blocked = self.need(who) & self.full
+            blocked = needs[who] & self.full
             if blocked:
-                self.behind.setdefault((blocked & -blocked).bit_length() - 1, []).append(who)
+                blocked &= -blocked
+                self._watched |= blocked
+                self.behind.setdefault(blocked.bit_length() - 1, []).append(who)
                 continue
-            first = self._first_needing(who, travellers[who].keeps)
+            first = -1
+            for zone in travellers[who].keeps:
+                first = self._first_needing(who, zone)
+                if first >= 0:
+                    break
             if first < 0:
-                self._finish(Leg(who, self.need(who)), travellers[who].keeps)
+                self._finish(Leg(who, needs[who]), self._mask(travellers[who].keeps))
             elif not (who in self._refuges and self._yield_as_before(who)):
                 self.after.setdefault(first, []).append(who)
 
-    def _finish(self, leg: Leg, keeps: tuple[int, ...]) -> None:
+    def _finish(self, leg: Leg, keeps: int) -> None:
+        who = leg.who
         self._drive(leg, keeps)
-        self.unfinished &= ~(1 << leg.who)
-        self.finished |= 1 << leg.who
-        self._over.pop(leg.who, None)
-        if leg.who in self.after:
-            self._ready.extend(reversed(self.after.pop(leg.who)))
+        self.unfinished &= ~(1 << who)
+        self.finished |= 1 << who
+        self._over.pop(who, None)
+        self._need[who] = 0
+        if who in self.after:
+            self._ready.extend(reversed(self.after.pop(who)))
 
-    def _first_needing(self, who: int, keeps: Sequence[int]) -> int:
-        """An unfinished traveller that could not pass a zone any more once `who` stays in it; -1 when there is none."""
-        for zone in keeps:
-            others = self.tables.users[zone] & self.unfinished & ~(1 << who)
-            if not others or self.free(zone) > (0 if zone in self.held(who) else 1):
-                continue
-            for other in members(others):
-                if self.need(other) & self.tables.bit[zone]:
-                    return other
+    def _first_needing(self, who: int, zone: int) -> int:
+        """Somebody who is to finish and could not pass the zone any more once `who` stays in it; -1: nobody."""
+        others = self.tables.users[zone] & self.unfinished & self._target & ~(1 << who)
+        if not others:
+            return -1
+        bit = self.tables.bit[zone]
+        if bit & self.tables.roomy and self.free(zone) > (0 if self._holds[who] & bit else 1):
+            return -1
+        while others:
+            other = (others & -others).bit_length() - 1
+            if self._need[other] & bit:
+                return other
+            others &= others - 1
         return -1
 
     def _stop_as_before(self, leg: Leg) -> bool:
-        who, via, route = leg.who, leg.via, self.tables.travellers[leg.who].route
-        if via not in route[:-1] or self.free(via) < 1 or self.needed(via, who):
+        who = leg.who
+        through = leg.through & self._need[who]
+        if not self.unfinished >> who & 1 or who in self._over or not self._need[who] & self.tables.bit[leg.via]:
             return False
-        upto = route.index(via)
-        through = self._mask(route[: upto + 1]) & self.need(who)
-        if through & self.full:
+        if through & self.full or self.needed(leg.via, who):
             return False
-        self._stop_over(who, upto, through)
+        self._stop_over(Leg(who, through, leg.via, leg.rest))
         return True
 
+    def _stop_over(self, leg: Leg) -> None:
+        self._drive(leg, self.tables.bit[leg.via])
+        self._over[leg.who] = leg.via
+        self._need[leg.who] = leg.rest
+
     def _yield_as_before(self, who: int) -> bool:
-        leg = self._refuges[who]
-        if not self.unfinished >> who & 1 and not any(self.needed(zone, who) for zone in self.held(who)):
+        start, refuge, out = self._refuges[who]
+        traveller = self.tables.travellers[who]
+        if not traveller.yields or start not in traveller.keeps or (out | self._need[who]) & self.full:
             return False
-        if (leg.out | self.need(who)) & self.full or self.needed(leg.refuge, who):
+        if not self.unfinished >> who & 1 and not (
+            self._holds[who] & self.tables.bit[start] and self.needed(start, who)
+        ):
             return False
-        self._go_to_refuge(who, leg.refuge, leg.out)
+        if self.needed(refuge, who):
+            return False
+        self._go_to_refuge(who, refuge, out)
         return True
 
     def _go_to_refuge(self, who: int, refuge: int, out: int) -> None:
-        self._refuges.pop(who, None)
-        leg = Leg(who, self.need(who) | out, refuge=refuge, out=out)
+        leg = Leg(who, self._need[who] | out, refuge=refuge, out=out)
         if self.unfinished >> who & 1:
-            self._finish(leg, (refuge,))
+            self._finish(leg, self.tables.bit[refuge])
         else:
-            self._drive(leg, (refuge,))
+            self._drive(leg, self.tables.bit[refuge])
 
     # -- making room
 
@@ -243,82 +282,88 @@ class Schedule:
         """Somebody in the way does what it would not do by itself. Whether anybody did."""
         return self._yield() or self._step_aside() or self._give_way()
 
-    def _step_aside(self) -> bool:
-        """Everybody in the way drives on to a zone of its own route that no other needs."""
+    def _needs(self) -> tuple[int, int]:
+        """The zones that one of those who are to finish still needs, and those that several need."""
         once = twice = 0
-        unfinished = members(self.unfinished)
-        for who in unfinished:
-            need = self.need(who)
+        for who in members(self.unfinished & self._target):
+            need = self._need[who]
             twice |= once & need
             once |= need
+        return once, twice
+
+    def _step_aside(self) -> bool:
+        """Everybody in the way drives on to a zone of its own route that no other needs."""
+        self.effort -= 1
+        once, twice = self._needs()
         aside = False
-        for who in unfinished:
-            if not any(zone in self.behind for zone in self.held(who)):
-                continue
-            upto = self._quiet_place(who, ~twice)
-            if upto is not None:
-                through = self._mask(self.tables.travellers[who].route[: upto + 1]) & self.need(who)
-                self._stop_over(who, upto, through)
-                self._ready.append(who)
-                aside = True
+        for who in members(self.unfinished):
+            if self._holds[who] & self._watched:
+                leg = self._quiet_place(who, ~(twice | (once & ~self._need[who])))
+                if leg is not None:
+                    self._stop_over(leg)
+                    self._ready.append(who)
+                    aside = True
         return aside
 
-    def _quiet_place(self, who: int, alone: int) -> int | None:
-        """The furthest place of the route that can be reached now and that no other unfinished traveller passes."""
-        tables, full, need = self.tables, self.full, self.need(who)
-        serves = ((need & alone) | tables.roomy) & need & ~full
+    def _quiet_place(self, who: int, alone: int) -> Leg | None:
+        """The way to the furthest place of the route that can be reached now and that no other is to pass."""
+        tables, full, need = self.tables, self.full, self._need[who]
+        serves = (alone | tables.roomy) & need & ~full
         if not serves:
             return None
         route, bit, blocked = tables.travellers[who].route, tables.bit, need & full
-        found = None
-        for place in range(self._over[who][0] + 1 if who in self._over else 0, len(route) - 1):
+        start = route.index(self._over[who]) + 1 if who in self._over else 0
+        found = -1
+        for place in range(start, len(route) - 1):
             mask = bit[route[place]]
             if blocked & mask:
                 break
             if serves & mask and (not tables.roomy & mask or self.free(route[place]) > 1):
                 found = place
-        return found
-
-    def _stop_over(self, who: int, upto: int, through: int) -> None:
-        route = self.tables.travellers[who].route
-        self._drive(Leg(who, through, via=route[upto]), (route[upto],))
-        self._over[who] = (upto, self._mask(route[upto + 1 :]) & ~self.tables.bit[route[upto]])
+        if found < 0:
+            return None
+        via = route[found]
+        return Leg(who, self._mask(route[start : found + 1]) & need, via, self._mask(route[found + 1 :]) & ~bit[via])
 
     def _yield(self) -> bool:
         """Those whose last zone is needed drive on to one that is not; so do those who stand in the way."""
-        arriving = sorted(who for some in self.after.values() for who in some)
+        once, twice = self._needs()
         yielded = False
-        for who in arriving:
+        for who in sorted(who for some in self.after.values() for who in some):
             traveller = self.tables.travellers[who]
-            if traveller.yields and not self.need(who) & self.full and self._way_out(who, traveller.keeps):
-                yielded = True
+            if traveller.yields and not self._need[who] & self.full and self.unfinished >> who & 1:
+                shunned = twice | (once & ~self._need[who])
+                yielded = self._way_out(who, traveller.keeps[0], shunned) or yielded
         if yielded:
             return True
         for who, traveller in enumerate(self.tables.travellers):
-            if traveller.yields and not traveller.travels and any(zone in self.behind for zone in self.held(who)):
-                yielded = self._way_out(who, self.held(who)) or yielded
+            if traveller.yields and not traveller.travels and self._holds[who] & self._watched and traveller.keeps:
+                yielded = self._way_out(who, traveller.keeps[0], once) or yielded
         return yielded
 
-    def _way_out(self, who: int, start: tuple[int, ...]) -> bool:
-        ground, bit, full = self.tables.ground, self.tables.bit, self.full
-        users, others = self.tables.users, self.unfinished & ~(1 << who)
-        ways = ground.ways_to(start, lambda zone: not full & bit[zone], lambda zone: not users[zone] & others)
+    def _way_out(self, who: int, start: int, shunned: int) -> bool:
+        if self.effort <= 0:
+            return False
+        self.effort -= 1
+        ways = self.tables.ground.ways_to(self.tables.bit, (start,), self.full, ~(shunned | self.full), MAX_WAY_OUT)
         way = next(ways, None)
         if way is None:
             return False
+        self._refuges[who] = (start, way[-1], self._mask(way))
         self._go_to_refuge(who, way[-1], self._mask(way))
         return True
 
     def _give_way(self) -> bool:
         """Finishes the one whose last zone keeps the fewest from going on."""
-        waiting = sorted(w for some in self.after.values() for w in some if not self.need(w) & self.full)
-        if not waiting:
+        unfinished, users, travellers = self.unfinished, self.tables.users, self.tables.travellers
+        waiting = sorted(w for some in self.after.values() for w in some if unfinished >> w & 1)
+        able = [who for who in waiting if not self._need[who] & self.full]
+        if not able:
             return False
-        users, travellers = self.tables.users, self.tables.travellers
         _, who = min(
-            (sum((users[zone] & self.unfinished).bit_count() for zone in travellers[w].keeps), w) for w in waiting
+            (sum((users[z] & unfinished & self._target).bit_count() for z in travellers[w].keeps), w) for w in able
         )
-        self._finish(Leg(who, self.need(who)), travellers[who].keeps)
+        self._finish(Leg(who, self._need[who]), self._mask(travellers[who].keeps))
         return True
 
     def _mask(self, zones: Sequence[int]) -> int:
