@@ -8,7 +8,6 @@ switch and started again with nothing but the ledger.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zonelock.v1 import safety_service_pb2_grpc, zone_service_pb2_grpc
@@ -33,31 +32,9 @@ from coordinator.runtime import Runtime
 from coordinator.store import codec
 from coordinator.store.etcd import EtcdStore
 from coordinator.store.etcdpb import rpc_pb2
-from coordinator.store.port import Fenced, StoreUnavailable
 
 if TYPE_CHECKING:
     from chaos.sim.world import World
-
-
-class RecordingStore(EtcdStore):
-    """EtcdStore whose commits are written down."""
-
-    def __init__(self, coordinator: SimCoordinator, lease_ms: int) -> None:
-        super().__init__(ENDPOINT, name=coordinator.name, lease_ms=lease_ms, compact_every=0)
-        self._coordinator = coordinator
-
-    async def commit(self, writes: Mapping[str, bytes | None]) -> int:
-        outcome, revision = "lost", None
-        try:
-            revision = await super().commit(writes)
-            outcome = "ok"
-        except (StoreUnavailable, Fenced):
-            outcome = "refused"
-            raise
-        finally:
-            if writes:
-                self._coordinator.committed(writes, self._epoch, outcome, revision)
-        return revision
 
 
 class SimCoordinator:
@@ -66,7 +43,7 @@ class SimCoordinator:
     def __init__(self, world: World, name: str, path: EtcdPath) -> None:
         self.world, self.name, self.path = world, name, path
         self.record = CoordinatorRecord(world.history, name)
-        path.on_late = self._late
+        path.on_write = self._wrote
         self.process: Process | None = None
         self.runtime: Runtime | None = None
         self.crashes = 0
@@ -94,7 +71,7 @@ class SimCoordinator:
 
     def _boot(self) -> None:
         world, process = self.world, current_process()
-        store = RecordingStore(self, world.plan.lease_ms)
+        store = EtcdStore(ENDPOINT, name=self.name, lease_ms=world.plan.lease_ms, compact_every=0)
         runtime = Runtime(world.floor.spec(), store, world.timing, now_ms=boottime_ms, wall_time=lambda: BOOTED)
         self.runtime = runtime
         limits, tally = RpcLimits(), Tally()
@@ -120,38 +97,33 @@ class SimCoordinator:
             self.process.kill()
 
     def _died(self) -> None:
-        fate = self.path.fate
-        if not fate.answered:  # a commit was under way: applied already, or to be applied after its sender's death
-            fate.given_up = fate.answered = True
-            if fate.applied:
-                self._late(fate.request)
+        self.path.fate.given_up = True  # what is under way may still be applied, after its sender's death
         self.crashes += 1
         self.runtime = None
         self.record.crashed(self.world.loop.now_ms)
 
     # -- what it does --------------------------------------------------------------------------------------------
 
-    def committed(self, writes: Mapping[str, bytes | None], epoch: int, outcome: str, revision: int | None) -> None:
-        records: dict[str, Record | None] = {
-            key: None if value is None else codec.decode(key, value) for key, value in writes.items()
-        }
-        applied = self.path.fate.applied if outcome == "lost" else None
-        self.record.committed(
-            self.world.loop.now_ms, records, epoch=epoch, outcome=outcome, revision=revision, applied=applied
-        )
-        self.world.commits += 1
-
-    def _late(self, request: rpc_pb2.TxnRequest) -> None:
-        """A transaction that the store had given up was applied after all; the fence had not moved yet."""
+    def _wrote(self, request: rpc_pb2.TxnRequest, outcome: str, applied: bool, revision: int) -> None:
+        """Written down when it is applied: the order of these lines is the ledger's own."""
         records: dict[str, Record | None] = {}
         for operation in request.success:
             put, delete = operation.request_put, operation.request_delete_range
-            key = (put.key or delete.key).removeprefix(LEDGER).decode()
-            if (put.key or delete.key).startswith(LEDGER):
+            path = put.key or delete.key
+            if path.startswith(LEDGER):
+                key = path.removeprefix(LEDGER).decode()
                 records[key] = codec.decode(key, put.value) if put.key else None
-        if records:
-            epoch = request.compare[0].mod_revision  # the fence is compared first
-            self.record.committed(self.world.loop.now_ms, records, epoch=epoch, outcome="late")
+        if not records:
+            return
+        self.world.commits += 1
+        self.record.committed(
+            self.world.loop.now_ms,
+            records,
+            epoch=request.compare[0].mod_revision,  # the fence is compared first
+            outcome=outcome,
+            revision=revision or None,
+            applied=applied if outcome == "lost" else None,
+        )
 
     def handled(self, machine: Machine, event: ev.Event, step: Step) -> None:
         world = self.world

@@ -43,13 +43,11 @@ class Anomaly(StrEnum):
 
 @dataclass(slots=True)
 class Fate:
-    """What became of one write, whatever its sender knows."""
+    """What becomes of one write, whatever its sender knows."""
 
-    request: rpc_pb2.TxnRequest = field(default_factory=rpc_pb2.TxnRequest)
+    anomaly: Anomaly | None = None
     applied: bool = False
     given_up: bool = False
-    answered: bool = True
-    """Its sender knows how it ended, or knows that it does not."""
 
 
 @dataclass(slots=True)
@@ -63,8 +61,8 @@ class EtcdPath:
     slow_ms: int = 0
     anomalies: deque[tuple[Anomaly, int]] = field(default_factory=deque)
     on_uncertain: Callable[[str], None] | None = None
-    on_late: Callable[[rpc_pb2.TxnRequest], None] | None = None
-    """A write was applied after its sender had given it up."""
+    on_write: Callable[[rpc_pb2.TxnRequest, str, bool, int], None] = lambda *_: None
+    """(transaction, outcome, applied, revision), at the moment it is applied, or will not be known to have been."""
     fate: Fate = field(default_factory=Fate)
     """Of the newest write."""
     _stalled: list[Callable[[], object]] = field(default_factory=list)
@@ -96,26 +94,29 @@ class SimEtcdClient:
 
     async def txn(self, request: rpc_pb2.TxnRequest, *, repeatable: bool) -> rpc_pb2.TxnResponse:
         copy = rpc_pb2.TxnRequest.FromString(request.SerializeToString())
-        path, fate = self._path, Fate(copy, answered=False)
+        path = self._path
+        if repeatable:
+            return await self._call(lambda: path.etcd.txn(copy), repeatable=True)
+        fate = path.fate = Fate(path.anomalies[0][0] if path.anomalies else None)
 
         def apply() -> rpc_pb2.TxnResponse:
             response = path.etcd.txn(copy)
             fate.applied = response.succeeded
-            if fate.given_up and fate.applied and path.on_late is not None:
-                path.on_late(copy)
+            lost = fate.anomaly is Anomaly.LOST_ANSWER
+            outcome = "late" if fate.given_up else "lost" if lost else "ok"
+            path.on_write(copy, outcome if fate.applied else "refused", fate.applied, response.header.revision)
             return response
 
-        if repeatable:
-            return await self._call(apply, repeatable=True)
-        path.fate = fate
         try:
-            response = await self._call(apply, repeatable=False)
+            return await self._call(apply, repeatable=False)
         except CommitUncertain:
             fate.given_up = True
+            if not fate.applied:
+                path.on_write(copy, "lost", False, 0)
             raise
-        finally:
-            fate.answered = True
-        return response
+        except StoreUnavailable:
+            path.on_write(copy, "refused", False, 0)
+            raise
 
     async def read_key(self, key: bytes) -> tuple[kv_pb2.KeyValue | None, int]:
         return await self._call(lambda: (self._path.etcd.read(key), self._path.etcd.revision), repeatable=True)
