@@ -102,7 +102,9 @@ class _Vacancy:
         if token is None or op not in ("release", "decline"):
             return
         agent = line["agent"]
-        named = list(zones) or sorted({u["zone"] for u in self.ledger.with_token(token)}) or [EVERYWHERE]
+        named = (
+            list(zones) or sorted({u["zone"] for u in self.ledger.with_token(token) if is_occupied(u)}) or [EVERYWHERE]
+        )
         for zone in named:
             if self.inside.get((agent, zone)) == "self" and op != "decline":
                 self.findings.add(
