@@ -253,6 +253,13 @@ class FakeCoordinator(
         self._take(request, context)
         return safety_service_pb2.ClearZonesResponse(cleared=request.zones or ["Z_40"])
 
+    def RevokeGrants(self, request: Any, context: grpc.ServicerContext) -> safety_service_pb2.RevokeGrantsResponse:  # noqa: N802
+        self._take(request, context)
+        return safety_service_pb2.RevokeGrantsResponse()
+
+    def WatchStops(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        return iter(())
+
     def _take(self, request: Any, context: grpc.ServicerContext) -> None:
         self.asked.append(request)
         if self.refuse is not None:
