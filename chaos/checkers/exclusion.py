@@ -138,8 +138,9 @@ class _Exclusion:
             self.stop_ms[agent] = line["stop_ms"]
         if what in ("lost", "dead_man"):
             self._wind_down(line, agent, line.get("token"))
-        elif what in ("reboot", "down"):
+        elif what in ("boot", "reboot", "down"):
             self._wind_down(line, agent)
+            self.latched.pop(agent, None)  # a new process knows of no latch, and uses what it is granted
         elif what == "latched":
             self.latched.setdefault(agent, set()).add(line.get("stop_id", ""))
             self._wind_down(line, agent)

@@ -34,6 +34,8 @@ class Receiver:
     """When it must stand, because of a stop that reached it while it moved."""
     needs_grant: bool = False
     """It was latched, and no grant has reached it since the latch ended."""
+    rebooted: bool = False
+    """Its process began anew and knows of no latch: nobody will tell it that one has ended."""
     stop_ms: int = DEFAULT_STOP_MS
 
 
@@ -77,7 +79,7 @@ class _Latched:
                     self._asks_reset(line["operator"], line.get("reason", ""), line.get("stop_ids") or ())
                 case "stop" | "deliver" | "agent" | "send":
                     self._agent(line)
-                case "body" if line.get("by", "self") == "self":
+                case "body" if line.get("by", "self") == "self" or line["what"] == "removed":
                     self._body(line)
                 case "fault" if line["what"] == "restore":
                     self.ledger = Ledger()
@@ -208,12 +210,15 @@ class _Latched:
         elif line.kind == "deliver":
             if line["answer"] == "stop_ended":
                 agent.latches.discard(line.get("stop_id", ""))
-            elif line["answer"] in ("granted", "welcome") and any(True for _ in granted_in(line)) and not agent.latches:
+            self._forget_ended(agent)
+            if line["answer"] in ("granted", "welcome") and any(True for _ in granted_in(line)) and not agent.latches:
                 agent.needs_grant = False
         elif line.kind == "agent":
             if line.get("stop_ms") is not None:
                 agent.stop_ms = line["stop_ms"]
-            if line["what"] == "latched":
+            if line["what"] in ("boot", "reboot"):
+                agent.rebooted = True
+            elif line["what"] == "latched":
                 self._latch(line, agent, line.get("stop_id", ""))
             elif line["what"] == "unlatched":
                 self._unlatch(line, agent)
@@ -225,6 +230,10 @@ class _Latched:
         agent.needs_grant = True
         if agent.moving_since is not None and agent.stand_by is None:
             agent.stand_by = line.t + agent.stop_ms + REACTION_MS
+
+    def _forget_ended(self, agent: Receiver) -> None:
+        if agent.rebooted:
+            agent.latches -= self.ended
 
     def _unlatch(self, line: Line, agent: Receiver) -> None:
         stop_id = line.get("stop_id", "")
@@ -241,8 +250,12 @@ class _Latched:
         name, agent = line["agent"], self._receiver(line["agent"])
         if line["what"] in ("stop", "removed"):
             agent.moving_since, agent.stand_by = None, None
+            if line["what"] == "removed":  # switched off and taken away
+                agent.latches.clear()
+                agent.needs_grant = False
         elif line["what"] == "start":
             agent.moving_since = line.t
+            self._forget_ended(agent)
             if agent.latches:
                 stop_ids = sorted(agent.latches)
                 self.findings.add(

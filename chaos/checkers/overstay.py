@@ -1,9 +1,10 @@
 """I6: bounded overstay. A cut-off holder stands by its own deadline; a coordinator trips an overdue hold in time.
 
-The holder: by `t_send(echoed frame) + remaining_ms` of the newest grant or extension that it heard, its body stands,
-unless it gave the grant back before. (The SDK's D lies earlier by rho and by the stopping time; this is what D is
-for.) The coordinator: it trips `deadline:<token>` not before the committed time has passed, nor within `reattach_ms`
-of a takeover, and, while it commits without a gap, within 50 ms of the deadline.
+The holder: at `t_send(echoed frame) + remaining_ms` of the newest grant or extension that it heard, its body stands,
+unless it gave the grant back before; it moves again only under a grant whose time is not over. (The SDK's D lies
+earlier by rho and by the stopping time; this is what D is for.) The coordinator: it trips `deadline:<token>` not before
+the committed time has passed, nor within `reattach_ms` of a takeover, and, while it commits without a gap, within 50 ms
+of the deadline.
 """
 
 from __future__ import annotations
@@ -122,8 +123,10 @@ class _Overstay:
 
     def _must_stand(self, line: Line) -> None:
         for agent, since in self.moving.items():
-            for token, until in self.until.get(agent, {}).items():
-                if line.t > until + SLACK_MS:
+            mine = self.until.get(agent, {})
+            nothing_left = bool(mine) and max(mine.values()) + SLACK_MS < since
+            for token, until in mine.items():
+                if line.t > until + SLACK_MS and (since <= until or nothing_left):
                     self.findings.add(
                         line,
                         f"{agent} moves (since {since} ms) at {line.t} ms; its grant with token {token_words(token)} "

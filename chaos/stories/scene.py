@@ -31,7 +31,10 @@ class Scene(Stage):
         name = via or agent
         old = self.gateways.get(name)
         if old is None or (old.core is None and not via) or agent in old.agents:
-            inside = old.agents[agent].inside if old is not None and agent in old.agents else set()
+            inside = set()
+            if old is not None and agent in old.agents:
+                self.stand(agent)  # a machine whose control starts stands
+                inside = old.agents[agent].inside
             gateway = self.gateways[name] = Gateway(name, self.now_ms)
             vehicle = gateway.add(self, agent, **spec)
             vehicle.inside = inside

@@ -244,8 +244,8 @@ class Presence(Stopping):
             if stop is None:
                 self._adopt(stop_id, session)
             elif stop.active:
+                self._stop_agent(event.agent_id, stop)  # it gave all its grants up; a lost commit may have kept them
                 session.acked_stops.add(stop_id)
-                session.told_stops.setdefault(stop_id, self.now_ms)
                 self._changes.stops.add(stop_id)
             else:
                 self._send(event.conn, event.agent_id, "", fx.StopEnded(stop))

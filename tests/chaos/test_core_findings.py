@@ -73,3 +73,23 @@ def test_a_grant_that_was_told_counts_as_told_although_an_older_one_is_extended_
     machine = s.machine
     assert machine is not None and machine.units.of("B")[0].agent_id == "V2"
     assert machine.units.of("B")[0].state.value == "BLOCKED"
+
+
+def test_an_agent_that_comes_back_latched_holds_no_live_grant() -> None:
+    """V1's grant of C, still under way, is what brings it into the stop's scope. The lost commit takes that grant away;
+    V1 stays latched, has given up everything, and must not count as the holder of B: that hold would be tripped later.
+    """
+    s = Scene(row_floor("B@west C@east"))
+    s.hello("V1")
+    s.ask("V1", "B", ms=5_000)
+    s.drive("V1", "B")
+    s.hold_commits()
+    s.ask("V1", "C")
+    s.stop("s-1", stop_group="east")
+    s.lose(applied=False)
+    s.wait(8_000)
+    machine = s.machine
+    assert machine is not None
+    assert [stop.stop_id for stop in machine.stops.active()] == ["s-1"]
+    assert machine.units.of("B")[0].cause.value == "STOPPED"
+    assert s.verdict() == []
