@@ -56,7 +56,12 @@ grid: |
 defaults: {hold_max_ms: 6000}
 zone_per_cell: {}
 agent_kinds: {agv: {speed_mm_s: 1500, braking_mm_s2: 1500, length_mm: 800, width_mm: 600}}
-stations: {a: {cell: [0, 0], dwell_ms: 300}, b: {cell: [6, 0], dwell_ms: 300}, c: {cell: [6, 2], dwell_ms: 300}}
+stations:
+  a: {cell: [0, 0], dwell_ms: 300}
+  b: {cell: [6, 0], dwell_ms: 300}
+  c: {cell: [6, 2], dwell_ms: 300}
+  d: {cell: [0, 2], dwell_ms: 300}
+  e: {cell: [3, 2], dwell_ms: 300}
 """
 
 
