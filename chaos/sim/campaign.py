@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from chaos.checkers import check
 from chaos.mutations import MUTATIONS, planted, unavailable
-from chaos.sim.plan import Plan, plan_of
+from chaos.sim.plan import FaultKind, Plan, plan_of
 from chaos.sim.world import Outcome, run
 
 MAX_SHRINK_RUNS = 400
@@ -28,8 +28,16 @@ def judged(plan: Plan, checkers: tuple[str, ...] = HISTORY_CHECKERS) -> Outcome:
     outcome = run(plan)
     if not checkers or outcome.violations:
         return outcome
-    found = check(outcome.history, only=checkers)
+    found = [v for v in check(outcome.history, only=checkers) if not (_lied(plan) and LIE in v.message)]
     return replace(outcome, violations=tuple(f"[{v.t} ms] {v.invariant}: {v.message}" for v in found))
+
+
+LIE = "with its body still inside"
+"""What an agent says is its own doing; that nobody believes it is the product's, and the truth looks after that."""
+
+
+def _lied(plan: Plan) -> bool:
+    return any(fault.kind is FaultKind.EARLY_RELEASE for fault in plan.faults)
 
 
 @dataclass(slots=True)

@@ -28,13 +28,17 @@ from coordinator.rpc.limits import RpcLimits
 from coordinator.rpc.safety_service import SafetyService
 from coordinator.rpc.watch import FloorFeed
 from coordinator.rpc.zone_service import ZoneService
-from coordinator.runtime import Runtime
+from coordinator.runtime import Halted, Runtime
 from coordinator.store import codec
 from coordinator.store.etcd import EtcdStore
 from coordinator.store.etcdpb import rpc_pb2
 
 if TYPE_CHECKING:
     from chaos.sim.world import World
+
+
+HALT_MS = 1_500
+"""How long a person needs to see why a coordinator has halted."""
 
 
 class SimCoordinator:
@@ -87,6 +91,12 @@ class SimCoordinator:
             await runtime.run()
         except asyncio.CancelledError:
             raise
+        except Halted:
+            # What a foreign writer deserves: an alarm. A person looks, and starts the coordinator again.
+            if not self.world.truth.foreign:
+                self.world.violate(f"{self.name}: halted over a foreign write, and there was none")
+            self.kill()
+            self.world.loop.after_ms(HALT_MS, self.start)
         except Exception as error:
             self.world.violate(f"{self.name}: the runtime ended: {type(error).__name__}: {error}")
 
@@ -116,6 +126,8 @@ class SimCoordinator:
         if not records:
             return
         self.world.commits += 1
+        if applied:
+            self.world.truth.wrote(records)
         self.record.committed(
             self.world.loop.now_ms,
             records,
@@ -144,11 +156,14 @@ def machine_class(world: World) -> type[Machine]:
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
             self._host = world.coordinator(current_process().name)
-            runtime = self._host.runtime
-            self._host.record.took_over(
-                world.loop.now_ms, runtime.epoch if runtime is not None else 0, counter=self.counter.token
-            )
+            runtime, record = self._host.runtime, self._host.record
+            epoch = runtime.epoch if runtime is not None else 0
+            if epoch == world.newest_epoch():
+                record.took_over(world.loop.now_ms, epoch, counter=self.counter.token)
+            else:
+                record.run += 1  # it read the ledger, stood still, and begins to believe that it leads: it does not
             world.takeovers += 1
+            world.truth.loaded()
 
         def handle(self, event: ev.Event) -> Step:
             try:

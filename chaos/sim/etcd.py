@@ -100,6 +100,27 @@ class SimEtcd:
             return None
         return kv_pb2.KeyValue(key=key, value=stored.value, mod_revision=stored.mod_revision, lease=stored.lease)
 
+    # -- people with a shell -------------------------------------------------------------------------------------
+
+    def touch(self, key: bytes) -> bool:
+        """Somebody writes a record anew, as it was; whether there was one."""
+        stored = self.kvs.get(key)
+        if stored is None:
+            return False
+        self.revision += 1
+        self._put(key, stored.value, stored.lease)
+        return True
+
+    def copy(self) -> tuple[int, dict[bytes, Stored]]:
+        """A backup: everything that hangs on no lease."""
+        return self.revision, {k: Stored(s.value, s.mod_revision, 0) for k, s in self.kvs.items() if not s.lease}
+
+    def restore(self, backup: tuple[int, dict[bytes, Stored]]) -> None:
+        """A backup in the place of everything; nobody's lease survives it."""
+        self.revision, kvs = backup
+        self.kvs = {k: Stored(s.value, s.mod_revision, 0) for k, s in kvs.items()}
+        self._leases.clear()
+
     # -- leases --------------------------------------------------------------------------------------------------
 
     def grant_lease(self, ttl_s: int) -> int:

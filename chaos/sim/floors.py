@@ -28,6 +28,9 @@ _ROOMY = {
 }
 """Two cells that make one zone for two agents."""
 
+_SELF_PROVING = ("hall", "street")
+"""Floors on which a holder may prove that it left."""
+
 SHAPES = tuple(sorted(_ROWS))
 
 
@@ -55,7 +58,8 @@ def floor_of(shape: str) -> Floor:
             f"cell_mm: {CELL_MM}",
             "grid: |",
             *(f"  {row}" for row in grid),
-            f"defaults: {{capacity: 1, stop_group: west, hold_max_ms: {HOLD_MAX_MS}, margin_mm: 1000}}",
+            f"defaults: {{capacity: 1, stop_group: west, hold_max_ms: {HOLD_MAX_MS}, margin_mm: 1000, "
+            f"vacancy: {'holder' if shape in _SELF_PROVING else 'operator'}}}",
             "zones:",
             *zones,
             "agent_kinds:",

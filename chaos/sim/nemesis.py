@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from chaos.sim.clones import Clone
 from chaos.sim.coordinators import SimCoordinator
+from chaos.sim.etcd import Stored
 from chaos.sim.etcd_client import Anomaly
 from chaos.sim.loop import NS_PER_MS
 from chaos.sim.network import Way
 from chaos.sim.plan import Fault, FaultKind
+from chaos.sim.truth import LEDGER
 
 if TYPE_CHECKING:
     from chaos.sim.world import World
@@ -28,6 +30,7 @@ class Nemesis:
         self.healed = False
         self._undo: list[Callable[[], None]] = []
         self._clones: list[Clone] = []
+        self._backups: list[tuple[int, dict[bytes, Stored]]] = []
         self._kinds: dict[FaultKind, Callable[[Fault], None]] = {
             FaultKind.CRASH: self._crash,
             FaultKind.POWER: self._crash,
@@ -48,10 +51,15 @@ class Nemesis:
             FaultKind.CLONE: self._clone,
             FaultKind.OPERATOR_STOP: self._operator_stop,
             FaultKind.AGENT_STOP: self._agent_stop,
+            FaultKind.EARLY_RELEASE: self._early_release,
+            FaultKind.FOREIGN_WRITE: self._foreign_write,
+            FaultKind.RESTORE: self._restore,
         }
 
     def schedule(self) -> None:
         for fault in self.world.plan.faults:
+            if fault.kind is FaultKind.RESTORE:
+                self.world.loop.after_ms(max(1, fault.at_ms - fault.value), self._back_up)
             self.world.loop.after_ms(fault.at_ms, self._strike, fault)
 
     def heal(self) -> None:
@@ -66,7 +74,8 @@ class Nemesis:
             return
         detail = {"lasts_ms": fault.lasts_ms, "value": fault.value, "how": fault.how}
         said = {k: v for k, v in detail.items() if v}
-        self.world.note("fault", "nemesis", what=fault.kind.value, target=fault.target or None, detail=said or None)
+        if fault.kind is not FaultKind.FOREIGN_WRITE:
+            self.world.note("fault", "nemesis", what=fault.kind.value, target=fault.target or None, detail=said or None)
         self.world.faults += 1
         self._kinds[fault.kind](fault)
 
@@ -130,6 +139,30 @@ class Nemesis:
             path.slow_ms -= fault.value
 
         self._until(fault.lasts_ms, quick)
+
+    def _foreign_write(self, fault: Fault) -> None:
+        key = f"unit/{fault.target}/0"
+        if self.world.etcd.touch(LEDGER + key.encode()):
+            self.world.truth.foreign.add(key)
+            self.world.note("fault", "nemesis", what="foreign_write", target=fault.target, keys=[key])
+
+    def _back_up(self) -> None:
+        self._backups.append(self.world.etcd.copy())
+
+    def _restore(self, fault: Fault) -> None:
+        """As the manual has it: every coordinator down, the copy in place, coordinators up again."""
+        world = self.world
+        for coordinator in world.coordinators:
+            coordinator.kill()
+        world.etcd.restore(self._backups.pop(0))
+        world.truth.restore({k: s.value for k, s in world.etcd.kvs.items()})
+
+        def start() -> None:
+            for coordinator in world.coordinators:
+                if not coordinator.running:
+                    coordinator.start()
+
+        self._until(fault.lasts_ms, start)
 
     # -- the network ---------------------------------------------------------------------------------------------
 
@@ -210,6 +243,9 @@ class Nemesis:
 
     def _late_release(self, fault: Fault) -> None:
         self.world.robot(fault.target).late_release_ms = fault.value
+
+    def _early_release(self, fault: Fault) -> None:
+        self.world.robot(fault.target).releases_early = True
 
     def _clone(self, fault: Fault) -> None:
         clone = Clone(self.world, fault.target, fault.how, len(self._clones))

@@ -36,6 +36,9 @@ class FaultKind(StrEnum):
     CLONE = "clone"
     OPERATOR_STOP = "operator_stop"
     AGENT_STOP = "agent_stop"
+    EARLY_RELEASE = "early_release"
+    FOREIGN_WRITE = "foreign_write"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,12 @@ class RobotPlan:
     parks: float = 0.5
     auto_extend: bool = False
     says_standing: bool = True
+    reckless: bool = False
+    """Starts on whatever time is left, and lets its deadline stop it."""
+    proves: bool = False
+    """Tries to prove that it left zones of lost grants, where the floor lets holders do so."""
+    blocks: float = 0.0
+    """How often it drives inside `async with agent.hold(...)`, which its software sometimes leaves by an exception."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,8 @@ class Plan:
     safety_ms: int
     liveness_ms: int
     lease_ms: int
+    weak_ids: bool = False
+    """Every agent makes up the same request ids, as images of one disk may."""
     faults: tuple[Fault, ...] = field(default=())
 
     def robot(self, agent_id: str) -> RobotPlan:
@@ -109,6 +120,9 @@ _WEIGHTS = {
     FaultKind.CLONE: 20,
     FaultKind.OPERATOR_STOP: 40,
     FaultKind.AGENT_STOP: 25,
+    FaultKind.EARLY_RELEASE: 25,
+    FaultKind.FOREIGN_WRITE: 8,
+    FaultKind.RESTORE: 0,
 }
 _ANOMALIES = ("lost_answer", "lost_request", "late", "refused")
 
@@ -134,6 +148,7 @@ def plan_of(seed: int) -> Plan:
         safety_ms=safety_ms,
         liveness_ms=150_000,
         lease_ms=2_000,
+        weak_ids=rng.random() < 0.2,
         faults=faults,
     )
 
@@ -141,12 +156,15 @@ def plan_of(seed: int) -> Plan:
 def _manners(rng: random.Random) -> RobotPlan:
     return RobotPlan(
         stop_ms=rng.choice((100, 300, 600)),
-        expected_ms=rng.choice((4_000, 6_000, 8_000, 15_000)),
+        expected_ms=rng.choice((2_600, 4_000, 6_000, 8_000, 15_000)),
         patience_s=rng.uniform(2.0, 6.0),
         dwell_s=rng.uniform(0.0, 1.5),
         parks=rng.choice((0.0, 0.3, 1.0)),
         auto_extend=rng.random() < 0.5,
         says_standing=rng.random() < 0.5,
+        reckless=rng.random() < 0.3,
+        proves=rng.random() < 0.5,
+        blocks=rng.choice((0.0, 0.0, 0.5)),
     )
 
 
@@ -154,7 +172,7 @@ def _faults(
     rng: random.Random, safety_ms: int, hosts: tuple[str, ...], agents: tuple[str, ...], zones: list[str]
 ) -> tuple[Fault, ...]:
     # Some seeds are about one or two kinds of trouble only: what a mixture hides, repetition shows.
-    kinds = list(_WEIGHTS)
+    kinds = [kind for kind, weight in _WEIGHTS.items() if weight]
     if rng.random() < 0.4:
         kinds = rng.sample(kinds, rng.randint(1, 3))
     weights = [_WEIGHTS[kind] for kind in kinds]
@@ -198,6 +216,9 @@ _PEOPLE_AND_CHANCE = frozenset(
         FaultKind.AGENT_STOP,
         FaultKind.STUCK,
         FaultKind.LATE_RELEASE,
+        FaultKind.EARLY_RELEASE,
+        FaultKind.FOREIGN_WRITE,
+        FaultKind.RESTORE,
     }
 )
 
@@ -209,11 +230,14 @@ def _mishap(rng: random.Random, kind: FaultKind, at_ms: int, agent: str, zones: 
             return Fault(at_ms, kind, agent, int(rng.uniform(200, 5_000)), value=rng.choice((0, 0, 3_000)), how=how)
         case FaultKind.CLONE:
             return Fault(at_ms, kind, agent, int(rng.uniform(1_000, 8_000)), how=rng.choice(zones))
-        case FaultKind.OPERATOR_STOP:
-            return Fault(at_ms, kind, rng.choice(("floor", "west", "east", rng.choice(zones))))
+        case FaultKind.OPERATOR_STOP | FaultKind.FOREIGN_WRITE:
+            wide = () if kind is FaultKind.FOREIGN_WRITE else ("floor", "west", "east")
+            return Fault(at_ms, kind, rng.choice((*wide, rng.choice(zones))))
         case FaultKind.AGENT_STOP:
             return Fault(at_ms, kind, agent, how=rng.choice(zones))
         case FaultKind.STUCK:
             return Fault(at_ms, kind, agent, int(rng.uniform(1_000, 15_000)))
+        case FaultKind.RESTORE:
+            return Fault(max(at_ms, 8_000), kind, "etcd", int(rng.uniform(300, 3_000)), value=rng.choice((500, 5_000)))
         case _:
-            return Fault(at_ms, kind, agent, 0, value=rng.choice((500, 3_000, 9_000)))
+            return Fault(at_ms, kind, agent, 0, value=rng.choice((500, 3_000, 9_000)))  # how late, where it matters

@@ -56,6 +56,7 @@ class Robot:
         self.agent: Agent | None = None
         self.needs_people = False
         self.late_release_ms = 0
+        self.releases_early = False
         self.lost_pose_until_ns = 0
         self.quiet = False
         """At the end: finish what is under way and stand."""
@@ -182,6 +183,8 @@ class Robot:
     async def _do_next(self, agent: Agent) -> None:
         if self.world.loop.true_ns < self.lost_pose_until_ns or self.needs_people:
             await asyncio.sleep(0.5)
+        elif self.releases_early and not self.body.between:
+            await self._release_early(agent)
         elif self._left_behind - self.body.inside:
             await self._tidy(agent, min(self._left_behind - self.body.inside))
         elif self.body.zone is None:
@@ -201,6 +204,8 @@ class Robot:
         await self._stand()
         if isinstance(error, GrantLost) and error.reason == "deadline" and self.plan.says_standing:
             await self._say_standing(agent, error)
+        if self.plan.proves and isinstance(error, GrantLost):
+            await self._prove_left(agent, error)
         self._note_left_behind(agent)
         if isinstance(error, TimeoutError):
             self._stalemates += 1
@@ -248,12 +253,15 @@ class Robot:
         needed = set(body.inside) | {target}
         cover = self._cover(agent)
         for grant in {g.token: g for z, g in sorted(cover.items()) if z in needed}.values():
-            if grant.remaining_ms() < SHORT_MS:
+            if grant.remaining_ms() < self._margin_ms:
                 await self._renew(grant)
         missing = needed - self._cover(agent).keys()
-        if missing:
-            await self._acquire(agent, missing, self._patience_s(agent))
-        await self._drive(agent, target)
+        if missing and self.rng.random() < self.plan.blocks:
+            await self._drive_in_block(agent, missing, target)
+        else:
+            if missing:
+                await self._acquire(agent, missing, self._patience_s(agent))
+            await self._drive(agent, target)
         self._stalemates = 0
         await self._give_back(agent)
         if body.zone == self.goal:
@@ -263,9 +271,22 @@ class Robot:
             await self._park(agent)
         await asyncio.sleep(self.rng.uniform(0, self.plan.dwell_s))
 
+    async def _drive_in_block(self, agent: Agent, zones: Iterable[str], target: str) -> None:
+        """The SDK's way of writing it. Sometimes the software gives up in the middle, wherever the machine is."""
+        gives_up_s = self.rng.uniform(0.1, 2.5) if self.rng.random() < 0.3 else None
+        timeout_s = self._patience_s(agent)
+        async with agent.hold(*sorted(zones), expected_ms=self.plan.expected_ms, timeout_s=timeout_s):
+            async with asyncio.timeout(gives_up_s):
+                await self._drive(agent, target)
+            await self._give_back(agent)
+
+    @property
+    def _margin_ms(self) -> int:
+        return 100 if self.plan.reckless else SHORT_MS
+
     def _patience_s(self, agent: Agent) -> float:
         left_ms = min((g.remaining_ms() for g in agent.grants), default=60_000)
-        return max(0.3, min(self.plan.patience_s, (left_ms - SHORT_MS) / 1_000))
+        return max(0.3, min(self.plan.patience_s, (left_ms - self._margin_ms) / 1_000))
 
     async def _renew(self, grant: Grant) -> None:
         """More time, or none at all: what cannot be extended is parked and asked for again."""
@@ -319,6 +340,22 @@ class Robot:
             left = [z for z in grant.zones if z not in self.body.inside]
             if left:
                 await grant.cleared(*left)
+
+    async def _release_early(self, agent: Agent) -> None:
+        """A mistake in its software: it says that it left, standing there. Its own report must contradict it."""
+        self.releases_early = False
+        self._report(agent)
+        for grant in agent.grants:
+            if set(grant.zones) & self.body.inside:
+                await grant.cleared()
+
+    async def _prove_left(self, agent: Agent, error: GrantLost) -> None:
+        """Wherever it may be: the proof itself tells."""
+        if error.token:
+            with contextlib.suppress(*TRAVEL_ERRORS):
+                await agent.prove_vacancy(
+                    error.token, zones=error.zones, contour=lambda: sorted(self.localised()), timeout_s=4.0
+                )
 
     async def _park(self, agent: Agent) -> None:
         for grant in agent.grants:

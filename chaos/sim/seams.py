@@ -91,13 +91,15 @@ class SimDeadMan(DeadMan):
 class _Chance:
     """What the product takes from `random`, `secrets` and `uuid`."""
 
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
+    def __init__(self, rng: random.Random, *, weak: bool) -> None:
+        self._rng, self._weak = rng, weak
 
     def uniform(self, low: float, high: float) -> float:
         return self._rng.uniform(low, high)
 
     def token_hex(self, size: int) -> str:
+        if self._weak:
+            return "00" * size
         return self._rng.randbytes(size).hex()
 
     def token_bytes(self, size: int) -> bytes:
@@ -123,10 +125,14 @@ class _DeadMen:
 
 @contextlib.contextmanager
 def installed(
-    rng: random.Random, open_channel: Callable[..., Any], etcd_client: Callable[..., Any], machine: type[Any]
+    rng: random.Random,
+    weak_ids: bool,
+    open_channel: Callable[..., Any],
+    etcd_client: Callable[..., Any],
+    machine: type[Any],
 ) -> Iterator[None]:
     """The product inside the simulated world."""
-    chance = _Chance(rng)
+    chance = _Chance(rng, weak=weak_ids)
     seams: list[tuple[Any, str, Any]] = [(module, "boottime_ns", boottime_ns) for module in _CLOCKED]
     seams += [
         (zonelock_client.link, "random", chance),

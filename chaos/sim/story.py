@@ -28,6 +28,9 @@ _WORDS = {
     FaultKind.LATE_RELEASE: "{target} gives its next zone back {value} ms late",
     FaultKind.CLONE: "another client calls itself {target} for {lasts} and wants {how}",
     FaultKind.OPERATOR_STOP: "an operator stops {target}",
+    FaultKind.EARLY_RELEASE: "{target} gives back zones that it still stands in",
+    FaultKind.FOREIGN_WRITE: "a person with a shell rewrites a record of {target} in etcd",
+    FaultKind.RESTORE: "etcd is put back to a copy from {value} ms ago, with every coordinator down for {lasts}",
     FaultKind.AGENT_STOP: "{target} presses its stop button for {how}",
 }
 
@@ -65,4 +68,4 @@ def story(outcome: Outcome) -> str:
 
 
 def _tells(line: Line) -> bool:
-    return line.get("op") != "telemetry" and line.kind not in ("header", "floor")
+    return line.get("op") != "heartbeat" and line.kind not in ("header", "floor")

@@ -8,7 +8,7 @@ by the store's own codec; decides nothing and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from zonelock.v1 import zone_service_pb2 as pb
@@ -38,6 +38,11 @@ class Truth:
     reset: set[str] = field(default_factory=set)
     restored: bool = False
     """Somebody put an old copy of the ledger in its place."""
+    foreign: set[str] = field(default_factory=set)
+    """Records that somebody else wrote, and that no coordinator has loaded since."""
+
+    _given_before: int = 0
+    """The highest token given out before the newest restoration."""
 
     # -- the ledger ----------------------------------------------------------------------------------------------
 
@@ -67,6 +72,8 @@ class Truth:
             self.violate(f"I3: {record.key} went from token {before.token} back to {record.token}")
         self.units[record.zone, record.slot] = record
         if record.state is UnitState.HELD:
+            if record.token not in self.granted and record.token <= self._given_before:
+                self.violate(f"I3: token {record.token} is given out again by a restored ledger, for {record.key}")
             self.granted.add(record.token)
         for agent_id in sorted(self.bodies):
             body = self.bodies[agent_id]
@@ -100,6 +107,36 @@ class Truth:
         self.reset.add(record.stop_id)
         if record.stop_id not in self.resetting or not (record.reset_by and record.reset_reason):
             self.violate(f"I5: stop {record.stop_id} ended though no operator asked for it ({record.reset_by!r})")
+
+    def loaded(self) -> None:
+        """A coordinator has read the ledger: what others wrote is known now."""
+        self.foreign.clear()
+
+    def wrote(self, keys: Iterable[str]) -> None:
+        """A coordinator's transaction was applied."""
+        for key in keys:
+            if key in self.foreign:
+                self.violate(f"I4: {key} was overwritten, though somebody else had changed it since it was loaded")
+
+    def restore(self, kvs: Mapping[bytes, bytes]) -> None:
+        """An old copy is the ledger now. What was granted since stays granted: no token may come twice."""
+        self.restored = True
+        self.units.clear()
+        self.stops.clear()
+        self.reset.clear()
+        self.counter = None
+        for key in sorted(kvs):
+            if not key.startswith(LEDGER):
+                continue
+            record = codec.decode(key[len(LEDGER) :].decode(), kvs[key])
+            match record:
+                case UnitRecord():
+                    self.units[record.zone, record.slot] = record
+                case StopRecord():
+                    self.stops[record.stop_id] = record
+                case CounterRecord():
+                    self.counter = record
+        self._given_before = max(self.granted, default=0)
 
     # -- decisions and answers -----------------------------------------------------------------------------------
 

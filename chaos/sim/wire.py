@@ -23,10 +23,12 @@ class WireRecord:
         said = False
         for operation in message.operations:
             kind = operation.WhichOneof("kind")
-            if kind is None or kind == "telemetry":
+            if kind is None:
+                continue
+            body = getattr(operation, kind)
+            if kind == "telemetry" and not body.nonce:
                 continue
             said = True
-            body = getattr(operation, kind)
             fields: dict[str, Any] = {"agent": operation.agent_id, "op": kind, "conn": conn, "frame": message.frame}
             for name in ("request_id", "token", "expected_ms"):
                 value = getattr(body, name, 0)
@@ -34,6 +36,8 @@ class WireRecord:
                     fields[name] = value
             if kind in ("ask", "release", "abandon"):
                 fields["zones"] = list(body.zones)
+            if kind == "telemetry":
+                fields |= {"nonce": body.nonce, "inside": list(body.inside_zones)}
             if kind == "stop_ack":
                 fields["stop_ids"] = list(body.stop_ids)
             if kind == "abandon":
@@ -42,7 +46,7 @@ class WireRecord:
         if not said:  # deadlines are reckoned from any frame's send time
             agent = process.name.partition("-")[0]
             self._history.add(
-                self._loop.now_ms, process.name, "send", agent=agent, op="telemetry", conn=conn, frame=message.frame
+                self._loop.now_ms, process.name, "send", agent=agent, op="heartbeat", conn=conn, frame=message.frame
             )
 
     def on_response(self, process: Process, conn: int, message: Any) -> None:
@@ -73,6 +77,7 @@ _PLAIN: dict[str, tuple[str, ...]] = {
     "abandoned": ("token", "zones"),
     "revoked": ("token", "zones"),
     "extended": ("token", "expected_ms", "remaining_ms", "echo_frame"),
+    "challenged": ("token", "nonce", "samples"),
     "warned": ("token", "remaining_ms"),
     "expired": ("token", "zones", "stop_id"),
     "granted": ("token", "zones", "slots", "expected_ms", "remaining_ms", "echo_frame", "request_id"),

@@ -33,6 +33,7 @@ from chaos.sim.wire import WireRecord
 from coordinator.core.model import Timing
 
 MAX_VIOLATIONS = 5
+LEADER = b"zonelock/leader"
 SILENCED = ("zonelock", "coordinator", "asyncio")
 
 
@@ -122,6 +123,11 @@ class World:
             ),
         )
 
+    def newest_epoch(self) -> int:
+        """The fence as it stands."""
+        leader = self.etcd.read(LEADER)
+        return leader.mod_revision if leader is not None else 0
+
     def restart_robot(self, robot: Robot) -> None:
         if not robot.running:
             robot.start()
@@ -168,7 +174,9 @@ class World:
         gc.disable()
         client = client_maker(lambda: self.coordinator(current_process().name).path)
         try:
-            with seams.installed(self.chance("product"), self.transport.channel, client, machine_class(self)):
+            with seams.installed(
+                self.chance("product"), self.plan.weak_ids, self.transport.channel, client, machine_class(self)
+            ):
                 self._play()
         finally:
             self.over = True
