@@ -23,6 +23,7 @@ from enum import StrEnum
 from itertools import islice
 
 from coordinator.core.itineraries import Itineraries, after
+from coordinator.core.order import after_step
 from coordinator.core.retreat import involved, refuges, ring_through
 from coordinator.core.schedule import Known, Leg, Schedule, find, members
 
@@ -30,6 +31,9 @@ MAX_YIELDS = 8
 """How many idle agents are asked to yield at once."""
 
 MAX_RETREATS_TRIED = 2
+STEP_EFFORT = 8
+ORDER_EFFORT = 16
+"""How hard (in searches for a way out) one step, and an order after something unforeseen, may be worked on."""
 
 
 class Why(StrEnum):
@@ -95,13 +99,14 @@ class RouteBook(Itineraries):
         self._watched = 0
         self._stale = False
         self._trial: _Trial | None = None
+        self._picture: Schedule | None = None  # the floor when all who can have arrived, until something changes
 
     # -- what the machine tells
 
     def occupy(self, zone: str, agent: str, *, visit: bool = False) -> None:
         """The agent takes a unit of the zone; `visit`: by a grant, so that it may be from off the floor."""
         who, place = self._enrol(agent), self._number[zone]
-        intent, trial = self._intents[who], self._trial
+        intent, trial, self._picture = self._intents[who], self._trial, None
         if not self._tables.travellers[who].held:
             intent.visits = visit and intent.claim is None
         self._take(who, place)
@@ -122,7 +127,7 @@ class RouteBook(Itineraries):
         who, place = self._who[agent], self._number[zone]
         traveller = self._tables.travellers[who]
         self._give(who, place)
-        self._trial = None
+        self._trial = self._picture = None
         if self._watched & self._tables.bit[place] or place in traveller.keeps or place in traveller.route:
             self._stale = True
         if not traveller.held:
@@ -189,16 +194,18 @@ class RouteBook(Itineraries):
         self._trial = None
         self._refresh()
         who = self._enrol(agent)
-        held = self._tables.travellers[who].held
-        wanted = [place for place in (self._number[zone] for zone in zones) if place not in held]
-        rest = after(self._intents[who].claim, held, wanted)
-        verdict: Safe | Unsafe = Safe()
-        if any(self._tables.free[place] < 1 for place in wanted):
-            verdict = Unsafe(Why.WAIT)
-        elif wanted:
-            verdict = self._step(who, wanted, rest)
-        if isinstance(verdict, Unsafe) and held and not (rest is not None and self._finishing >> who & 1):
-            verdict = self._in_a_ring(who, wanted, rest) or verdict
+        traveller = self._tables.travellers[who]
+        wanted = [place for place in (self._number[zone] for zone in zones) if place not in traveller.held]
+        rest = after(self._intents[who].claim, traveller.held, wanted)
+        free = all(self._tables.free[place] > 0 for place in wanted)
+        if not wanted:
+            verdict: Safe | Unsafe = Safe()
+        elif rest is not None and not self._finishing >> who & 1:
+            verdict = self._unable(who, wanted, rest, free)
+        else:
+            verdict = self._step(who, wanted, rest) if free else Unsafe(Why.WAIT)
+            if isinstance(verdict, Unsafe) and rest is None and traveller.held:
+                verdict = self._in_a_ring(who, wanted) or verdict
         self._leave(who)
         return verdict
 
@@ -232,7 +239,7 @@ class RouteBook(Itineraries):
     # -- deciding
 
     def _changed(self, who: int) -> None:
-        self._trial, self._stale = None, True
+        self._trial, self._picture, self._stale = None, None, True
         self._plot(who)
 
     def _leave(self, who: int) -> None:
@@ -251,13 +258,13 @@ class RouteBook(Itineraries):
                 claim = claim[1:]
             intent.claim = claim
 
-    def _find(self, target: int, first: int = -1) -> Schedule:
-        return find(self._tables, first, self._known, target)
+    def _find(self, target: int, first: int = -1, effort: int = STEP_EFFORT) -> Schedule:
+        return find(self._tables, first, self._known, target, effort)
 
     def _refresh(self) -> None:
         """Looks for an order anew after something changed that the known one does not cover."""
         if self._stale:
-            found = self._find(-1)
+            found = self._find(-1, effort=ORDER_EFFORT)
             self._known.legs, self._finishing, self._stale = found.legs, found.finished, False
             self._watched = self._watch(found)
 
@@ -297,84 +304,75 @@ class RouteBook(Itineraries):
     def _judge(self, who: int, wanted: list[int]) -> Safe | Unsafe:
         """Decides over a floor on which the step was taken."""
         intent = self._intents[who]
-        declared, could = intent.claim is not None, bool(self._finishing >> who & 1)
+        could = bool(self._finishing >> who & 1)
         trial = _Trial(who, set(wanted), intent.claim, intent.ends, self._known.legs, self._finishing, self._watched)
-        if (could or not declared) and self._order_holds(trial, wanted):
+        legs = after_step(self._tables, self._known, who, wanted)
+        if legs is not None:
+            if legs is not self._known.legs:
+                trial.legs, trial.finishing = legs, self._finishing | 1 << who
             self._trial = trial
             return Safe()
         promised = self._promised()
-        found = self._find(promised | 1 << who, who)
+        found = self._find(promised | 1 << who if could else promised, who)
         locked_out = promised & ~found.finished
         if locked_out:
             locked_out &= ~self._same_end(trial)
-        arrives = not declared or bool(found.finished >> who & 1)
-        if not locked_out and (arrives or (not could and self._only_standing_ahead(found, who))):
-            trial.legs, trial.finishing, trial.watched = found.legs, found.finished, self._watch(found)
-            self._trial = trial
-            return Safe()
-        return self._wait(found, locked_out or 1 << who)
-
-    def _order_holds(self, trial: _Trial, wanted: list[int]) -> bool:
-        """Whether the known order covers the step: the asker can go first, or nobody before it needs what it takes."""
-        tables, who = self._tables, trial.who
-        traveller = tables.travellers[who]
-        free_ahead = trial.claim is not None and not traveller.need & tables.full
-        if free_ahead and all(self._harmless(who, place) for place in traveller.keeps):
-            trial.legs = [Leg(who, traveller.need), *(leg for leg in self._known.legs if leg.who != who)]
-            return True
-        mask = sum(tables.bit[place] for place in wanted)
-        passing = 0
-        for leg in self._known.legs:
-            if leg.who == who:
-                return leg.via < 0
-            if leg.through & mask:
-                passing += 1
-                if any(passing > tables.free[place] for place in wanted if leg.through & tables.bit[place]):
-                    return False
-        return True
-
-    def _harmless(self, who: int, place: int) -> bool:
-        """Whether the traveller may stay in its last zone for good without locking anybody out."""
-        others = (self._tables.users[place] & ~(1 << who)).bit_count()
-        spare = self._tables.free[place] - (place not in self._tables.travellers[who].held)
-        return others <= spare
+        if locked_out or (could and not found.finished >> who & 1):
+            return Unsafe(Why.WAIT, self._names_of(involved(found, members(locked_out | 1 << who))[0]))
+        trial.legs, trial.finishing, trial.watched = found.legs, found.finished, self._watch(found)
+        self._trial = trial
+        return Safe()
 
     def _same_end(self, trial: _Trial) -> int:
         """Those who mean to stay where the asker stays: whoever comes second waits its turn, as for any hold."""
         ends = set(trial.ends)
         return sum(1 << who for who, intent in enumerate(self._intents) if who != trial.who and ends & set(intent.ends))
 
-    def _only_standing_ahead(self, found: Schedule, who: int) -> bool:
-        """What keeps the asker from arriving is somebody without a way of its own; moving up to it harms nobody."""
-        return involved(found, [who])[1] and not ring_through(found, who)
-
-    def _wait(self, found: Schedule, start: int) -> Unsafe:
-        names = (self._tables.travellers[other].name for other in involved(found, members(start))[0])
-        return Unsafe(Why.WAIT, tuple(sorted(names)))
-
     # -- rings
 
-    def _in_a_ring(self, who: int, wanted: list[int], rest: tuple[int, ...] | None) -> Unsafe | None:
-        """Whether the asker waits for somebody that waits for it; then the ring, and where it might draw back to."""
+    def _unable(self, who: int, wanted: list[int], rest: tuple[int, ...], free: bool) -> Safe | Unsafe:
+        """A declared agent that cannot arrive as things are. It waits; or it is in a ring, where waiting cannot help;
+        or only somebody without a way of its own is ahead, and it may drive up to that one if that harms nobody.
+        """
+        if self._picture is None:
+            self._picture = self._find(0, effort=0)
+        picture = self._picture
+        if not picture.unfinished >> who & 1:
+            return self._step(who, wanted, rest) if free else Unsafe(Why.WAIT)
+        ring = ring_through(picture, who)
+        if ring:
+            return self._deadlock(who, ring, involved(picture, [who])[0])
+        ahead, standing = involved(picture, [who])
+        if free and standing:
+            verdict = self._step(who, wanted, rest)
+            if isinstance(verdict, Safe):
+                return verdict
+        return Unsafe(Why.WAIT, self._names_of(ahead))
+
+    def _in_a_ring(self, who: int, wanted: list[int]) -> Unsafe | None:
+        """Whether an undeclared asker waits for somebody that waits for it."""
         intent = self._intents[who]
         claim, asks, visits = intent.claim, intent.asks, intent.visits
-        if rest is None:
-            intent.claim, intent.asks, intent.visits = None, [*asks, tuple(wanted)], False
+        intent.claim, intent.asks, intent.visits = None, [*asks, tuple(wanted)], False
         self._plot(who)
         try:
             found = self._find(0, who)
             ring = ring_through(found, who) if found.unfinished >> who & 1 else []
-            known = sorted(self._tables.travellers[other].name for other in involved(found, [who])[0]) if ring else []
+            ahead = involved(found, [who])[0] if ring else set()
         finally:
             intent.claim, intent.asks, intent.visits = claim, asks, visits
             self._plot(who)
-        if not ring:
-            return None
+        return self._deadlock(who, ring, ahead) if ring else None
+
+    def _deadlock(self, who: int, ring: list[tuple[int, int]], ahead: set[int]) -> Unsafe:
         links = tuple(
             Link(self._tables.travellers[other].name, self._names[holds], self._names[wants])
             for (other, wants), (_, holds) in zip(ring, [ring[-1], *ring[:-1]], strict=True)
         )
-        return Unsafe(Why.WOULD_DEADLOCK, tuple(known), links, self._retreat(who, ring))
+        return Unsafe(Why.WOULD_DEADLOCK, self._names_of(ahead), links, self._retreat(who, ring))
+
+    def _names_of(self, travellers: Iterable[int]) -> tuple[str, ...]:
+        return tuple(sorted(self._tables.travellers[who].name for who in travellers))
 
     def _retreat(self, who: int, ring: list[tuple[int, int]]) -> str:
         """The nearest zone from where the asker harms nobody and to where it can go now; empty when there is none."""

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 
 from coordinator.core.ground import Ground
 
-MAX_EFFORT = 48
-"""How many searches for a way out, and rounds of stepping aside, one search for a schedule may cost."""
+ASIDE_EFFORT = 3
+"""What a round of stepping aside costs, counted in searches for a way out."""
 
-MAX_WAY_OUT = 250
+MAX_WAY_OUT = 150
 """How many zones a search for a way out looks at."""
 
 
@@ -84,12 +84,12 @@ class Known:
     refuges: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
 
-def find(tables: Tables, first: int, known: Known, target: int) -> Schedule:
+def find(tables: Tables, first: int, known: Known, target: int, effort: int) -> Schedule:
     """Lets as many as it can finish: `first` (-1: nobody) before all, then by what is known from before, then others.
 
-    Makes room only for those of `target` (a mask), within a bounded effort, and stops once they have finished.
+    Makes room only for those of `target` (a mask), with at most `effort` searches, and stops once they have finished.
     """
-    found = Schedule(tables, known, target)
+    found = Schedule(tables, known, target, effort)
     found.replay(first, known.legs)
     while found.unfinished & target and found.effort > 0 and found.make_room():
         found.settle()
@@ -99,13 +99,13 @@ def find(tables: Tables, first: int, known: Known, target: int) -> Schedule:
 class Schedule:
     """Who finishes (a mask) by which legs, and the floor as it is when everybody has gone as far as the legs say."""
 
-    def __init__(self, tables: Tables, known: Known, target: int) -> None:
+    def __init__(self, tables: Tables, known: Known, target: int, effort: int) -> None:
         self.tables = tables
         self.full = tables.full
         self.legs: list[Leg] = []
         self.unfinished = sum([1 << who for who, each in enumerate(tables.travellers) if each.travels])
         self.finished = 0
-        self.effort = MAX_EFFORT
+        self.effort = effort
         self.behind: dict[int, list[int]] = {}  # full zone -> who cannot go on for want of it
         self.after: dict[int, list[int]] = {}  # traveller -> who may not finish before it
         self._need = [each.need for each in tables.travellers]
@@ -293,7 +293,7 @@ class Schedule:
 
     def _step_aside(self) -> bool:
         """Everybody in the way drives on to a zone of its own route that no other needs."""
-        self.effort -= 1
+        self.effort -= ASIDE_EFFORT
         once, twice = self._needs()
         aside = False
         for who in members(self.unfinished):

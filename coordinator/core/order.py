@@ -1,0 +1,86 @@
+"""Whether a known schedule survives a step, without searching for a new one: the fast path of the safe-step rule.
+
+A step puts one more obstacle into the schedule: what the asker took stays taken until the asker's own leg. So the
+schedule holds when no leg before that one needs it, or when the asker's leg can be moved up to before the first that
+does. Pure functions; "no" means only that it takes a search to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from coordinator.core.schedule import Known, Leg, Tables
+
+
+def after_step(tables: Tables, known: Known, who: int, wanted: Sequence[int]) -> list[Leg] | None:
+    """The legs by which everybody finishes still, on a floor where `who` has just taken `wanted`; None: not known.
+
+    `who` is a traveller that the known legs bring to its end, or one without any leg.
+    """
+    traveller = tables.travellers[who]
+    if traveller.yields and not traveller.need & tables.full and _lets_pass(tables, who):
+        return [Leg(who, traveller.need), *(leg for leg in known.legs if leg.who != who)]
+    mask = sum(tables.bit[place] for place in wanted)
+    passing = 0
+    for place, leg in enumerate(known.legs):
+        if leg.who == who:
+            return known.legs if leg.via < 0 or (traveller.need | mask) & tables.bit[leg.via] else None
+        if leg.through & mask:
+            passing += 1
+            if any(passing > tables.free[zone] for zone in wanted if leg.through & tables.bit[zone]):
+                return _moved_up(tables, known, who, place)
+    return known.legs
+
+
+def _lets_pass(tables: Tables, who: int) -> bool:
+    """Whether the traveller may stay in its last zone for good without locking anybody out."""
+    traveller = tables.travellers[who]
+    for zone in traveller.keeps:
+        others = (tables.users[zone] & ~(1 << who)).bit_count()
+        if others > tables.free[zone] - (zone not in traveller.held):
+            return False
+    return True
+
+
+def _moved_up(tables: Tables, known: Known, who: int, place: int) -> list[Leg] | None:
+    """The legs with the asker's next one put before `place`, should it be drivable there and in nobody's way after."""
+    own = next((leg for leg in known.legs[place:] if leg.who == who), None)
+    traveller, bit = tables.travellers[who], tables.bit
+    if own is None or not traveller.yields:
+        return None
+    full = _full_before(tables, known.legs[:place])
+    later = 0
+    for leg in known.legs[place:]:
+        if leg.who != who:
+            later |= leg.through
+    end = Leg(who, traveller.need)
+    stays = sum(bit[zone] for zone in traveller.keeps)
+    if own.refuge >= 0 and later & stays:
+        end = Leg(who, traveller.need | own.out, refuge=own.refuge, out=own.out)
+        stays = bit[own.refuge]
+    if not end.through & full and not stays & (later | tables.roomy):
+        return [*known.legs[:place], end, *(leg for leg in known.legs[place:] if leg.who != who)]
+    if own.via >= 0 and traveller.need & bit[own.via] and not own.through & traveller.need & full:
+        if bit[own.via] & (later | tables.roomy):
+            return None
+        return [*known.legs[:place], own, *(leg for leg in known.legs[place:] if leg is not own)]
+    return None
+
+
+def _full_before(tables: Tables, legs: Sequence[Leg]) -> int:
+    """The zones without a free unit when these legs have been driven; zones that several fit into never come free."""
+    full, roomy = tables.full, tables.roomy
+    holds: dict[int, int] = {}
+    for leg in legs:
+        traveller = tables.travellers[leg.who]
+        if leg.via >= 0:
+            keeps = tables.bit[leg.via]
+        elif leg.refuge >= 0:
+            keeps = tables.bit[leg.refuge]
+        else:
+            keeps = 0
+            for zone in traveller.keeps:
+                keeps |= tables.bit[zone]
+        full = (full & ~(holds.get(leg.who, traveller.holds) & ~roomy)) | keeps
+        holds[leg.who] = keeps
+    return full
