@@ -5,11 +5,12 @@ and the one file that a real controller would carry. Each car shuttles along its
 for as long as permits let it, so that it is in motion whenever its time runs out. Writes one JSON object for each
 motion from standstill to standstill: that is the ground truth. Ends with its standard input.
 
-PLANT "receipt": counts a permit from its receipt, as nobody may.
+PLANT "receipt": counts a permit from its receipt, as nobody may. PLANT "trusting": goes on until it is told to halt.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import select
@@ -139,7 +140,7 @@ class Car:
             back -= LOOK_AHEAD_MM
         return [f"{self.lane}_{n}" for n in range(int(back // ZONE_MM), int(front // ZONE_MM) + 1)]
 
-    def take(self, answer: dict[str, Any], *, from_receipt: bool) -> None:
+    def take(self, answer: dict[str, Any], plant: str) -> None:
         ask = answer["ask"]
         if ask > self.newest_ask:
             self.newest_ask = ask
@@ -150,7 +151,9 @@ class Car:
         if answer["permit"] is None:
             return
         permit = self.sdk.Permit.from_json(json.dumps(answer["permit"]))
-        counted_from = self.watch.ask() if from_receipt else ask
+        counted_from = self.watch.ask() if plant == "receipt" else ask
+        if plant == "trusting" and not permit.is_withdrawal:
+            permit = dataclasses.replace(permit, expires_ms=60_000)
         if self.watch.offer(permit, counted_from) == "taken":
             due_ns = counted_from + permit.expires_ms * 1_000_000
             self.due_ns = max(self.due_ns, due_ns) if permit.token == self.token else due_ns
@@ -189,7 +192,7 @@ def main(argv: list[str]) -> None:
                     radio.sendto(json.dumps(ask).encode(), gateway)
             while select.select([radio], [], [], 0)[0]:
                 answer = json.loads(radio.recv(65_536))
-                cars[answer["car"]].take(answer, from_receipt=plant == "receipt")
+                cars[answer["car"]].take(answer, plant)
             for car in cars.values():
                 car.step()
             time.sleep(STEP_S)

@@ -2,7 +2,7 @@
 
 Vehicles and agents are processes of their own, on a real coordinator; the agent is frozen, cut off, told late, or
 blocked while its car shuttles along its lane. The coordinator's deadline and the vehicle's own log decide, not the SDK.
-Two planted bugs show that a wrong D is seen.
+Three planted bugs show that it would be seen.
 """
 
 from __future__ import annotations
@@ -49,6 +49,12 @@ async def test_a_vehicle_that_counts_from_receipt_is_seen(tmp_path: Path) -> Non
     async with Site(tmp_path, cars=2, plant_vehicle="receipt", expected_ms=ROOMY_MS, late=VERY_LATE) as site:
         await site.round("late radio", "late radio")
     assert any(not t.is_harmless for t in site.trials()), summary(site.trials())
+
+
+async def test_a_vehicle_that_trusts_its_gateway_to_halt_it_is_seen(tmp_path: Path) -> None:
+    async with Site(tmp_path, cars=2, plant_vehicle="trusting") as site:
+        await site.round("frozen", "frozen")
+    assert all(not t.is_harmless for t in site.trials()), summary(site.trials())
 
 
 @pytest.mark.slow
