@@ -99,7 +99,7 @@ class Plan:
         return replace(self, robots=robots, faults=tuple(f for f in self.faults if f.target != agent_id))
 
 
-# Kinds and how often they come, per thousand.
+# Kinds and how often they come, by weight. A restoration is for plans made by hand: see docs/simulator.md for what is open.
 _WEIGHTS = {
     FaultKind.CRASH: 110,
     FaultKind.POWER: 25,
