@@ -64,7 +64,7 @@ def judge(path: str, only: Sequence[str] = ()) -> Verdict:
 
 
 def _span(lines: Sequence[Line]) -> int:
-    return lines[-1].t - lines[0].t if lines else 0
+    return lines[-1].t - lines[1].t if len(lines) > 1 else 0  # the header has no time of its own
 
 
 def _kinds(lines: Sequence[Line]) -> Counter[str]:

@@ -98,7 +98,6 @@ class Gateway:
             **spec,
         )
         vehicle = Vehicle(agent_id, core.add_agent(made, stage.now_ms * NS_PER_MS))
-        vehicle.inside = self.agents[agent_id].inside if agent_id in self.agents else set()
         self.agents[agent_id] = vehicle
         stage.history.add(stage.now_ms, agent_id, "agent", agent=agent_id, what="boot", stop_ms=made.stop_ms)
         if self.link is None and not self.cut and not self.offline and stage.machine is not None:

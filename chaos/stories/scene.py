@@ -29,17 +29,18 @@ class Scene(Stage):
     def hello(self, agent: str, *, via: str = "", **spec: Any) -> Vehicle:
         """An agent begins (or begins anew, in a new process, with the same or another secret)."""
         name = via or agent
-        old = self.gateways.get(name)
-        if old is None or (old.core is None and not via) or agent in old.agents:
-            inside = set()
-            if old is not None and agent in old.agents:
-                self.stand(agent)  # a machine whose control starts stands
-                inside = old.agents[agent].inside
+        inside: set[str] = set()
+        for old in self.gateways.values():
+            before = old.agents.get(agent)
+            if before is not None:
+                old.stand(self, before)  # a machine whose control starts stands
+                inside = before.inside
+                del old.agents[agent]
+        gateway = self.gateways.get(name)
+        if gateway is None or gateway.core is None or not gateway.agents:
             gateway = self.gateways[name] = Gateway(name, self.now_ms)
-            vehicle = gateway.add(self, agent, **spec)
-            vehicle.inside = inside
-        else:
-            vehicle = old.add(self, agent, **spec)
+        vehicle = gateway.add(self, agent, **spec)
+        vehicle.inside = inside
         self.settle()
         return vehicle
 
@@ -188,7 +189,8 @@ class Scene(Stage):
         self.settle()
 
     def restart(self) -> None:
-        """A coordinator process begins and takes the ledger over."""
+        """A coordinator process begins and takes the ledger over; its store commits."""
+        self.committing = True
         self.history.add(self.now_ms, "c1", "restart", coord="c1")
         self.take_over()
         self.settle()
