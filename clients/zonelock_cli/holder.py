@@ -325,7 +325,7 @@ class Holding:
         reason = grant.lost_reason or (because.reason if because is not None else "deadline")
         message = grant.held.lost_message or (because.message if because is not None else "its time is over")
         self.teller.tell("lost", f"GRANT LOST, {reason}: {message}", reason=reason, message=message)
-        if reason not in ("stopped", "expired", "revoked"):
+        if reason not in ("stopped", "expired"):
             # The command is gone, so whatever it moved was told to stand; said in time, nothing else has to stop.
             await self._quietly(grant.standing())
         text = f"ended the command; {self.names} stays occupied. When the area is clear: {self._clearance()}"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from zonelock.v1 import floor_pb2
 
@@ -526,16 +526,15 @@ class Agent(Callbacks):
         hold = next((h for h in self.holds if h.holds(held)), None)
         self._start(confirm_revoked(self, held, hold), "revocation")
 
-    def _start(self, work: Awaitable[None], what: str) -> None:
-        async def run() -> None:
-            try:
-                await work
-            except Exception:
-                logger.exception("agent %s: %s failed", self.agent_id, what)
+    def _start(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.error("agent %s: %s failed", self.agent_id, what, exc_info=error)
 
-        task = self._link.loop.create_task(run(), name=f"zonelock-{self.agent_id}-{what}")
+        task = self._link.loop.create_task(work, name=f"zonelock-{self.agent_id}-{what}")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
 
 
 def _resolve(future: asyncio.Future[Outcome] | None, outcome: Outcome) -> None:

@@ -105,6 +105,9 @@ async def confirm_revoked(agent: Agent, held: HeldGrant, hold: Hold | None) -> N
     """Halts, and then tells the coordinator that the machine stands, unless its app has said something better."""
     halt = Halt(agent.agent_id, str(LostReason.REVOKED), held.lost_message, held.token, held.zones)
     stands = await agent.standstill.stands(halt, hold)
+    if stands:
+        # A motion stop returns when the machine is told to stand; this is what it needs to do so.
+        await asyncio.sleep(agent.stop_ms / 1_000)
     if held.token not in agent.core.grants or held.returning:
         return
     if not stands:

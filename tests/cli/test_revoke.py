@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from cli.conftest import Run, failed, said
 from cli.fake import TOKEN, FakeCoordinator, refusal
+from cli.plant import Plant
 from zonelock.v1 import safety_service_pb2
 
 
@@ -73,3 +75,21 @@ def test_a_known_agent_without_a_grant_gets_the_coordinators_words(run: Run, pla
     plant.nothing = "AGV_02 has no live grant"
     error = failed(run("revoke", "AGV_02", "--reason", "r", "--server", plant.target))
     assert error["message"] == "AGV_02 has no live grant"
+
+
+def test_a_revocation_ends_a_held_command_and_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZONELOCK_OPERATOR", "mia")
+    real = Plant(tmp_path).start("--assume-empty")
+    try:
+        with real.hold("Z_32", "--", "sleep", "60") as held:
+            granted = held.until("granted")
+            held.until("started")
+            assert real.do("revoke", "H1", "--reason", "make way") == {"tokens": [granted["token"]]}
+            assert held.finish() == 5
+        lost = next(e for e in held.events if e["event"] == "lost")
+        assert lost["reason"] == "revoked"
+        assert "mia" in lost["message"] and "make way" in lost["message"]
+        assert real.zone("Z_32")["state"] == "BLOCKED"
+        assert real.do("status")["stops"] == []
+    finally:
+        real.end()
