@@ -31,6 +31,9 @@ MAX_YIELDS = 8
 """How many idle agents are asked to yield at once."""
 
 MAX_RETREATS_TRIED = 2
+LOOK_AGAIN = 16
+"""After so many vacations those who cannot arrive are looked at again, even if none was of a zone that they wait for."""
+
 STEP_EFFORT = 8
 ORDER_EFFORT = 16
 """How hard (in searches for a way out) one step, and an order after something unforeseen, may be worked on."""
@@ -97,6 +100,7 @@ class RouteBook(Itineraries):
         self._known = Known()
         self._finishing = 0
         self._watched = 0
+        self._vacated = 0
         self._stale = False
         self._trial: _Trial | None = None
         self._picture: Schedule | None = None  # the floor when all who can have arrived, until something changes
@@ -132,7 +136,11 @@ class RouteBook(Itineraries):
             self._stale = True
         if not traveller.held:
             self._intents[who].visits = False
+        travelled = traveller.travels
         self._plot(who)
+        self._vacated += 1
+        if self._watched and ((travelled and not traveller.travels) or self._vacated % LOOK_AGAIN == 0):
+            self._stale = True  # it has arrived and would yield now, or ways out may have opened far from it
         self._leave(who)
 
     def stands(self, agent: str) -> None:
@@ -200,7 +208,7 @@ class RouteBook(Itineraries):
         free = all(self._tables.free[place] > 0 for place in wanted)
         if not wanted:
             verdict: Safe | Unsafe = Safe()
-        elif rest is not None and not self._finishing >> who & 1:
+        elif rest is not None and not any(leg.who == who for leg in self._known.legs):
             verdict = self._unable(who, wanted, rest, free)
         else:
             verdict = self._step(who, wanted, rest) if free else Unsafe(Why.WAIT)
@@ -227,12 +235,14 @@ class RouteBook(Itineraries):
         `idle` are the agents that would go if asked: connected, not at work, without a route to drive. At most
         MAX_YIELDS, in the order of their names, and no zone twice.
         """
+        self._stale = self._stale or bool(self._watched)
         self._refresh()
         asked = []
         for leg in self._known.legs:
             traveller = self._tables.travellers[leg.who]
-            needed = any(self._tables.users[place] & ~(1 << leg.who) for place in traveller.held)
-            if leg.refuge >= 0 and needed and not traveller.travels and traveller.name in idle:
+            if leg.refuge < 0 or traveller.travels or traveller.name not in idle or leg.out & self._tables.full:
+                continue
+            if any(self._tables.users[place] & ~(1 << leg.who) for place in traveller.held):
                 asked.append((traveller.name, self._names[leg.refuge]))
         return sorted(asked)[:MAX_YIELDS]
 
@@ -264,7 +274,11 @@ class RouteBook(Itineraries):
     def _refresh(self) -> None:
         """Looks for an order anew after something changed that the known one does not cover."""
         if self._stale:
-            found = self._find(-1, effort=ORDER_EFFORT)
+            found, promised = self._find(-1, effort=ORDER_EFFORT), self._promised()
+            if promised & ~found.finished:  # what was promised goes before what is hoped for by others
+                again = self._find(promised, effort=ORDER_EFFORT)
+                lost, lost_again = promised & ~found.finished, promised & ~again.finished
+                found = again if lost_again.bit_count() < lost.bit_count() else found
             self._known.legs, self._finishing, self._stale = found.legs, found.finished, False
             self._watched = self._watch(found)
 
@@ -308,8 +322,9 @@ class RouteBook(Itineraries):
         trial = _Trial(who, set(wanted), intent.claim, intent.ends, self._known.legs, self._finishing, self._watched)
         legs = after_step(self._tables, self._known, who, wanted)
         if legs is not None:
-            if legs is not self._known.legs:
-                trial.legs, trial.finishing = legs, self._finishing | 1 << who
+            trial.legs = legs
+            if any(leg.who == who and leg.via < 0 for leg in legs):
+                trial.finishing |= 1 << who
             self._trial = trial
             return Safe()
         promised = self._promised()
