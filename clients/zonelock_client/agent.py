@@ -293,10 +293,11 @@ class Agent(Callbacks):
         if self._closed:
             return
         for held in list(self.core.grants.values()):
-            if held.lost_reason is None and not held.returning:
-                if not keep_grants:
-                    self.core.abandon(held)
-                self.core.lose(held, LostReason.CLOSED, "the agent was closed")
+            if held.returning or held.lost_reason not in (None, LostReason.REVOKED):
+                continue
+            if not keep_grants:
+                self.core.abandon(held)
+            self.core.lose(held, LostReason.CLOSED, "the agent was closed")
         self._link.dispatch()
         try:
             async with asyncio.timeout(flush_s):

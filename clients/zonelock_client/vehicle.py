@@ -258,8 +258,13 @@ class PermitWatch:
     # -- stops -----------------------------------------------------------------------------------------------------
 
     def stop(self, stop_id: str) -> None:
-        """Latches a stop and halts at once. All permits end; grants from before the stop never count again."""
+        """Latches a stop and halts at once. All permits end; grants from before the stop never count again.
+
+        A repeat of a latched `stop_id` changes nothing, so it may be sent along with every answer.
+        """
         with self._change:
+            if stop_id in self._latched:
+                return
             self._latched[stop_id] = None
             self._void_upto = max(self._void_upto, *self._permits, *self._highest.values(), 0)
             self._permits.clear()

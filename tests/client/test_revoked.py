@@ -130,6 +130,14 @@ async def test_without_a_motion_stop_or_a_block_the_app_confirms_by_itself(serve
         assert await shown(server, "Z_31") == "BLOCKED STOPPED"
 
 
+async def test_closing_a_revoked_agent_abandons_what_it_has_not_confirmed(server: TestServer) -> None:
+    async with connect(server.target, agent_id="A") as agent:
+        grant = await agent.acquire("Z_31", expected_ms=20_000)
+        await revoke(server)
+        await grant.lost
+    assert await shown(server, "Z_31") == "BLOCKED ABANDONED"
+
+
 async def test_a_revocation_names_one_target_and_one_that_holds(server: TestServer) -> None:
     async with server.operator() as operator:
         with pytest.raises(ArgumentError, match="exactly one"):

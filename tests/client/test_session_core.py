@@ -469,3 +469,15 @@ def test_the_holder_of_a_revoked_grant_still_says_what_became_of_its_zones() -> 
     assert wire.kinds() == ["abandon"]
     wire.say(pb.Answer(abandoned=pb.Abandoned(token=7, zones=["Z_1"])))
     assert not wire.agent.grants
+
+
+def test_an_extension_refused_as_revoked_tells_the_holder_what_it_missed() -> None:
+    wire = Wire()
+    wire.hold(7, "Z_1")
+    held = wire.agent.grants[7]
+    request_id = wire.agent.extend(held, 8_000)
+    wire.flush()
+    wire.say(rejected(pb.REJECT_REASON_REVOKED, token=7, request_id=request_id))
+    assert held.lost_reason is LostReason.REVOKED
+    assert [n.grant.token for n in wire.of(GrantGone) if isinstance(n, GrantGone)] == [7]
+    assert 7 in wire.agent.grants  # its holder still says what became of the zones

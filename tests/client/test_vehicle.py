@@ -187,6 +187,15 @@ def test_a_stop_halts_and_beats_any_permit_until_its_reset_and_a_new_grant(car: 
     assert car.watch.may_move(["Z"])
 
 
+def test_a_repeated_stop_halts_once(car: Vehicle) -> None:
+    car.watch.stop("s1")
+    assert car.halted.wait(10)
+    car.watch.stop("s1")
+    time.sleep(3 * vehicle.MAX_SLEEP_S)
+    assert car.halts == ["stop s1"]
+    assert car.watch.latched == ("s1",)
+
+
 def test_a_reset_of_another_stop_changes_nothing(car: Vehicle) -> None:
     car.offered(7)
     car.watch.reset("never raised")
