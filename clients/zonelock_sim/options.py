@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from zonelock_sim.incidents import Incident
+from zonelock_sim.incidents import Incident, IncidentKind
 
 MAX_AGENTS = 1_000
 DEFAULT_AGENTS = 6
@@ -39,6 +39,8 @@ class SimOptions:
     server: `HOST:PORT` of a coordinator that runs already; then nothing is started and `store` is not used.
     gateway: all agents on one fleet stream, rather than a stream each.
     speed_mm_s: drive at this speed rather than the agent kind's.
+    virtual: all in one process on virtual time, with the store in memory; without `seconds` it ends with the last task.
+    naive: vehicles lock the next cell and wait for it; they neither plan around, nor draw back, nor make way.
     """
 
     floor: Path | None = None
@@ -56,6 +58,8 @@ class SimOptions:
     incidents: tuple[Incident, ...] = ()
     seed: int = 1
     speed_mm_s: int | None = None
+    virtual: bool = False
+    naive: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.agents <= MAX_AGENTS:
@@ -64,6 +68,19 @@ class SimOptions:
             raise SimError(f"seconds {self.seconds:g} must be above 0; leave it out to run until interrupted")
         if self.speed_mm_s is not None and self.speed_mm_s < 1:
             raise SimError(f"speed_mm_s {self.speed_mm_s} must be at least 1")
+        if self.virtual and (self.server is not None or self.store != "memory"):
+            given = f"server {self.server!r}" if self.server is not None else f"store {self.store!r}"
+            raise SimError(
+                f"{given} has no place in a virtual run, whose coordinator and store are its own; leave it out"
+            )
+        if self.virtual and self.seconds is None and self.scenario is None:
+            raise SimError("seconds is missing: a virtual run without a scenario never ends; give it seconds")
+        for incident in self.incidents if self.virtual else ():
+            if incident.kind is not IncidentKind.LATE:
+                raise SimError(
+                    f"incident {incident}: a virtual run has no operator who would reset the stop that it leads to; "
+                    "leave out --virtual, or try `late`"
+                )
         if self.store not in ("memory", "sqlite", "etcd") and not self.store.startswith(("sqlite:", "etcd:")):
             raise SimError(f"store {self.store!r} is none of {STORES}")
 
@@ -131,6 +148,15 @@ class Report:
     queued: Latency = field(default_factory=Latency)
     rejected: dict[str, int] = field(default_factory=dict)
     grants_lost: dict[str, int] = field(default_factory=dict)
+    tasks_total: int = 0
+    tasks_unreachable: int = 0
+    deadlocks: int = 0
+    frozen_at_s: float | None = None
+    travel_ratio: float = 0.0
+    virtual: bool = False
+    naive: bool = False
+    wall_seconds: float = 0.0
+    yielded: int = 0
     replans: int = 0
     retreats: int = 0
     longest_wait_ms: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, replace
@@ -47,6 +48,8 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
     """
     telling = _Telling(tell)
     stage = await load_stage(options)
+    if options.virtual:
+        return await _run_virtual(options, stage, telling, stop)
     uplink = Uplink(floor_hash=stage.floor.hash, gateway=options.gateway)
     scene = Scene(stage.floor, options, uplink, pairs=stage.pairs, tell=telling.say)
     telling.say("starting", _opening(options, stage))
@@ -67,6 +70,28 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
             report = replace(scene.report(), store=endpoint.store.partition(":")[0])
         telling.say("stopping", "done; stopping what was started", report)
     return report
+
+
+async def _run_virtual(options: SimOptions, stage: Stage, telling: _Telling, stop: asyncio.Event | None) -> Report:
+    """The run has an event loop and a thread of its own; this one goes on hearing signals."""
+    from zonelock_sim.virtual import run_virtual
+
+    loop, stopping = asyncio.get_running_loop(), threading.Event()
+
+    def say(kind: str, message: str, report: Report | None) -> None:
+        loop.call_soon_threadsafe(telling.say, kind, message, report)
+
+    telling.say("starting", f"{_opening(options, stage)}, on virtual time")
+    running = asyncio.create_task(asyncio.to_thread(run_virtual, stage.floor, options, stage.pairs, say, stopping))
+    asked = asyncio.create_task((stop or asyncio.Event()).wait())
+    try:
+        await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.set()
+        return await running
+    finally:
+        stopping.set()
+        asked.cancel()
+        await asyncio.gather(running, asked, return_exceptions=True)
 
 
 async def _unless_it_dies(running: Coroutine[Any, Any, None], endpoint: Endpoint) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from coordinator.floor import AgentKind, Floor
-from coordinator.floor.routing import Router
 from zonelock_sim.agent import FloorAgent
 from zonelock_sim.arm import ArmAgent
 from zonelock_sim.bodies import Body, Cell, Drive
@@ -20,12 +19,15 @@ from zonelock_sim.incidents import Incident, check_incidents
 from zonelock_sim.options import Report, SimError, SimOptions, latency
 from zonelock_sim.tasks import ScenarioTasks, StationTasks, Tasks
 from zonelock_sim.trouble import strike
-from zonelock_sim.truth import GroundTruth
+from zonelock_sim.truth import GroundTruth, Shadow
 from zonelock_sim.vehicle import Vehicle
-from zonelock_sim.world import Links, World
+from zonelock_sim.ways import Ways
+from zonelock_sim.world import REAL_PACE, Links, Pace, World
 
-STEP_S = 0.02
 MAX_STEPS_AT_ONCE = 500
+FROZEN_S = 120.0
+"""Nobody has moved for so long though there is work: it will not mend. Every patience of a vehicle is shorter."""
+
 READY_S = 30.0
 VEHICLE_KIND = "agv"
 
@@ -39,15 +41,18 @@ class Scene:
         *,
         pairs: list[tuple[Cell, Cell]] | None = None,
         tell: Callable[[str, str], None] = lambda kind, message: None,
+        pace: Pace = REAL_PACE,
     ) -> None:
         """Raises SimError or IncidentError for what this floor cannot do. Must be made inside a running event loop."""
-        router = Router(floor)
+        router = Ways(floor)
         bound_for = {i.agent_id: i.zone for i in options.incidents if i.zone in floor.zones}
         tasks: Tasks = (
-            ScenarioTasks(pairs) if pairs is not None else StationTasks(floor, options.seed, router, bound_for)
+            ScenarioTasks(pairs, router.connected)
+            if pairs is not None
+            else StationTasks(floor, options.seed, router, bound_for)
         )
         self.options = options
-        self.world = World(floor, router, tasks, links, tell=tell)
+        self.world = World(floor, router, tasks, links, tell=tell, pace=pace)
         self.vehicles = self._make_vehicles(tasks)
         self.arms = [ArmAgent(arm, self.world) for _, arm in sorted(floor.arms.items())] if options.arms else []
         self.agents: dict[str, FloorAgent] = {agent.agent_id: agent for agent in (*self.vehicles, *self.arms)}
@@ -57,6 +62,10 @@ class Scene:
         self.truth = GroundTruth(self.world.zone_at, {zone.name: zone.capacity for zone in floor.zones.values()})
         self.struck = 0
         self._told = 0
+        self._shadows = {v.agent_id: Shadow(v.agent_id, v.body.touched()) for v in self.vehicles}
+        self._moved_at = 0.0
+        self.deadlocks = 0
+        self.frozen_at_s: float | None = None
 
     def _make_vehicles(self, tasks: Tasks) -> list[Vehicle]:
         count, floor = self.options.agents, self.world.floor
@@ -148,28 +157,73 @@ class Scene:
     async def _physics(self) -> None:
         loop = asyncio.get_running_loop()
         last = loop.time()
-        due = last + STEP_S
+        step_s = self.world.pace.step_s
+        due = last + step_s
         while True:
             await asyncio.sleep(max(0.0, due - loop.time()))
             now = loop.time()
             self.world.tally.tick_late_ms.append((now - due) * 1_000)
-            steps = min(MAX_STEPS_AT_ONCE, max(1, math.ceil((now - last) / STEP_S - 1e-6)))
+            steps = min(MAX_STEPS_AT_ONCE, max(1, math.ceil((now - last) / step_s - 1e-6)))
             for _ in range(steps):
                 self.step((now - last) / steps)
             last = now
-            due = max(due + STEP_S, now)
+            due = max(due + step_s, now)
 
     def step(self, dt: float) -> None:
         """One step of the physics and one look of the ground truth."""
-        for vehicle in self.vehicles:
-            vehicle.check_grants()
-            if vehicle.body.step(dt):
-                vehicle.wake()
-                self._check_cover(vehicle)
-        self.truth.observe(self.world.bodies.values(), self.world.now_s())
+        if self.world.pace.swept:
+            if not self._step_swept(dt):
+                return
+        else:
+            for vehicle in self.vehicles:
+                vehicle.check_grants()
+                if vehicle.body.step(dt):
+                    vehicle.wake()
+                    self._check_cover(vehicle)
+            self.truth.observe(self.world.bodies.values(), self.world.now_s())
         for finding in self.truth.findings[self._told :]:
             self.world.tell("finding", str(finding))
         self._told = len(self.truth.findings)
+
+    def _step_swept(self, dt: float) -> bool:
+        """A long step: every body counts as being in all that it touched on the way. False when nothing can have moved.
+
+        Nothing is missed so, and nothing is made up: what a body has left is given back only after the step in which it
+        was left, and entered by another one in a later step.
+        """
+        changed = False
+        for vehicle in self.vehicles:
+            body, shadow = vehicle.body, self._shadows[vehicle.agent_id]
+            if body.standing and shadow.settled and (body.halted or len(body.path) == 1):
+                continue
+            changed = True
+            vehicle.check_grants()
+            arrived = body.step(dt)
+            shadow.move(body.touched())
+            if arrived:
+                vehicle.wake()
+                self._check_cover(vehicle)
+        if changed:
+            self._moved_at = self.world.now_s()
+        if changed or self.arms:
+            present = self.world.bodies
+            bodies = [self._shadows.get(name, body) for name, body in present.items()]
+            self.truth.observe(bodies, self.world.now_s())
+        return changed or bool(self.arms)
+
+    def finished(self) -> bool:
+        """Whether no task is left that anybody could do; or nobody has moved for so long that nobody will."""
+        tasks, world = self.world.tasks, self.world
+        if not world.gate.is_set() or not isinstance(tasks, ScenarioTasks):
+            return False
+        if not tasks.open and all(vehicle.idle for vehicle in self.vehicles):
+            return True
+        stopped = any(agent.link.active_stops for agent in self.vehicles[:1])
+        if world.now_s() - self._moved_at < FROZEN_S or stopped:
+            return False
+        self.deadlocks, self.frozen_at_s = 1, round(self._moved_at, 1)
+        world.tell("finding", f"nobody has moved since {self._moved_at:.1f} s, and {tasks.open} tasks are open")
+        return True
 
     def _check_cover(self, vehicle: Vehicle) -> None:
         """A vehicle where it neither holds nor occupies anything: a fault of the simulated vehicle, and counted."""
@@ -207,6 +261,13 @@ class Scene:
             queued=latency(tally.queued_ms),
             rejected=dict(sorted(tally.rejected.items())),
             grants_lost=dict(sorted(tally.grants_lost.items())),
+            tasks_total=self.world.tasks.total,
+            tasks_unreachable=self.world.tasks.unreachable,
+            deadlocks=self.deadlocks,
+            frozen_at_s=self.frozen_at_s,
+            travel_ratio=self._travel_ratio(),
+            yielded=tally.yielded,
+            naive=self.world.pace.naive,
             replans=tally.replans,
             retreats=tally.retreats,
             longest_wait_ms=tally.longest_wait_ms,
@@ -217,6 +278,13 @@ class Scene:
             seed=self.options.seed,
             findings=tuple(str(finding) for finding in truth.findings),
         )
+
+    def _travel_ratio(self) -> float:
+        """What was driven to the shortest ways of what was driven for; 0 when nobody set out."""
+        left = sum(self.world.router.distance(v.body.end, v.bound_for) for v in self.vehicles if v.bound_for)
+        shortest_mm = (self.world.tally.shortest_cells - left) * self.world.floor.cell_mm
+        driven_mm = sum(vehicle.body.distance_mm for vehicle in self.vehicles)
+        return round(driven_mm / shortest_mm, 3) if shortest_mm > 0 else 0.0
 
 
 def vehicle_kind(floor: Floor) -> AgentKind:

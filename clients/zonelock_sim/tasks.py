@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from coordinator.floor import Floor
-from coordinator.floor.routing import Router
 from zonelock_sim.bodies import Cell
 from zonelock_sim.options import SimError
+from zonelock_sim.ways import Ways
 
 SCENARIO_DWELL_MS = 500
 PARKING_DWELL_MS = 2_000
@@ -48,6 +48,14 @@ class Task:
 class Tasks(Protocol):
     """Gives each vehicle where it starts and what it does next."""
 
+    @property
+    def total(self) -> int:
+        """How many tasks there are; 0 when there is no end of them."""
+
+    @property
+    def unreachable(self) -> int:
+        """How many of them no vehicle of this run can do."""
+
     def starts(self, agent_ids: Sequence[str]) -> list[Cell]:
         """A cell of its own for each vehicle. Raises SimError when the floor has too few."""
 
@@ -64,8 +72,13 @@ class ScenarioTasks:
     Vehicles start where the first orders do; a pair whose start is taken already is kept for later.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Cell, Cell]]) -> None:
+    def __init__(
+        self, pairs: Sequence[tuple[Cell, Cell]], connected: Callable[[Cell, Cell, Cell], bool] = lambda *_: True
+    ) -> None:
+        """`connected` says whether each of the cells can be reached from each other one."""
         self._pairs = list(pairs)
+        self._connected = connected
+        self.total, self.unreachable = len(self._pairs), 0
         self._waiting: deque[tuple[int, Cell, Cell]] = deque((n, *pair) for n, pair in enumerate(self._pairs, 1))
         self._taken: dict[str, tuple[Cell, ...]] = {}
         self._first: dict[Cell, tuple[int, Cell, Cell]] = {}
@@ -82,12 +95,31 @@ class ScenarioTasks:
         if len(chosen) < count:
             raise SimError(f"agents {count}: the scenario has only {len(chosen)} different starts; use fewer agents")
         self._first = dict(chosen)
+        self._set_aside(list(chosen))
         return list(chosen)
+
+    @property
+    def open(self) -> int:
+        """Tasks that were not given to anybody yet and that somebody can do."""
+        return len(self._waiting)
+
+    def _set_aside(self, starts: list[Cell]) -> None:
+        """Leaves out what no vehicle can do: each stays in the part of the floor where it started."""
+        parts: list[Cell] = []
+        for cell in starts:
+            if not any(self._connected(cell, part, part) for part in parts):
+                parts.append(cell)
+        doable = [entry for entry in self._waiting if any(self._connected(p, *entry[1:]) for p in parts)]
+        hopeless = [cell for cell, entry in self._first.items() if not self._connected(cell, *entry[1:])]
+        self.unreachable = len(self._waiting) - len(doable) + len(hopeless)
+        self._waiting = deque(doable)
+        for cell in hopeless:
+            del self._first[cell]
 
     def next(self, agent_id: str, at: Cell) -> Task | None:
         busy = {cell for other, cells in self._taken.items() if other != agent_id for cell in cells}
         first = agent_id not in self._taken
-        entry = self._first.pop(at) if first and at in self._first else self._free_entry(busy)
+        entry = self._first.pop(at) if first and at in self._first else self._free_entry(at, busy)
         if entry is None:
             return None
         number, start, goal = entry
@@ -103,9 +135,9 @@ class ScenarioTasks:
     def left(self, agent_id: str) -> None:
         self._taken[agent_id] = self._taken.get(agent_id, ())[-2:]
 
-    def _free_entry(self, busy: set[Cell]) -> tuple[int, Cell, Cell] | None:
+    def _free_entry(self, at: Cell, busy: set[Cell]) -> tuple[int, Cell, Cell] | None:
         for entry in self._waiting:
-            if entry[1] not in busy and entry[2] not in busy:
+            if entry[1] not in busy and entry[2] not in busy and self._connected(at, *entry[1:]):
                 self._waiting.remove(entry)
                 return entry
         return None
@@ -119,7 +151,7 @@ class StationTasks:
     is sent there whenever it can be.
     """
 
-    def __init__(self, floor: Floor, seed: int, router: Router, bound_for: Mapping[str, str] | None = None) -> None:
+    def __init__(self, floor: Floor, seed: int, router: Ways, bound_for: Mapping[str, str] | None = None) -> None:
         self._random = random.Random(seed)
         self._router = router
         self._stations = [Visit(s.cell, s.dwell_ms, f"to {s.name}") for _, s in sorted(floor.stations.items())]
@@ -132,8 +164,8 @@ class StationTasks:
             self._stations = [Visit(cell, SCENARIO_DWELL_MS, f"to {cell}") for cell in drawn]
         self._bound = {agent: frozenset(floor.zones[zone].cells) for agent, zone in (bound_for or {}).items()}
         self._taken: dict[str, tuple[Cell, ...]] = {}
-        self._lengths: dict[tuple[Cell, Cell], int] = {}
         self._count = 0
+        self.total, self.unreachable = 0, 0
 
     def starts(self, agent_ids: Sequence[str]) -> list[Cell]:
         count = len(agent_ids)
@@ -194,10 +226,4 @@ class StationTasks:
     def _nearest(self, at: Cell, visits: list[Visit]) -> list[Visit]:
         if not self._near:
             return visits
-        return sorted(visits, key=lambda visit: (self._length(at, visit.cell), visit.cell))[:NEARBY]
-
-    def _length(self, start: Cell, goal: Cell) -> int:
-        pair = (start, goal)
-        if pair not in self._lengths:
-            self._lengths[pair] = len(self._router.cells(start, goal))
-        return self._lengths[pair]
+        return sorted(visits, key=lambda visit: (self._router.distance(at, visit.cell), visit.cell))[:NEARBY]

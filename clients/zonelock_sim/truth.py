@@ -38,6 +38,26 @@ class Finding:
         return f"{self.kind} at {self.at_s:.2f} s in {self.where}: {', '.join(self.bodies)}"
 
 
+class Shadow:
+    """What one body touched from the step before last to the last one."""
+
+    def __init__(self, body_id: str, cells: tuple[Cell, ...]) -> None:
+        self.body_id = body_id
+        self._before = self._cells = cells
+
+    @property
+    def settled(self) -> bool:
+        """The last step changed nothing."""
+        return self._cells == self._before
+
+    def move(self, cells: tuple[Cell, ...]) -> None:
+        self._cells = tuple(dict.fromkeys((*self._before, *cells)))
+        self._before = cells
+
+    def touched(self) -> tuple[Cell, ...]:
+        return self._cells
+
+
 class GroundTruth:
     """Counts episodes, not samples: two bodies that meet count once until they have parted again."""
 

@@ -23,7 +23,6 @@ MAX_AHEAD_CELLS = 6
 ASK_EARLY_S = 0.8
 """An ask leaves this long before the vehicle would have to brake for want of its answer."""
 
-BEAT_S = 0.1
 MIN_BEAT_S = 0.01
 PATIENCE_S = 1.2
 TURN_S = 1.5
@@ -35,6 +34,9 @@ RETREAT_WAIT_S = 6.0
 MAX_DETOUR_CELLS = 60
 LOOK_AT_RIVALS_CELLS = 40
 IDLE_S = 1.0
+MAKE_WAY_S = 30.0
+"""A vehicle that makes way gives up after this and stands where it is; whoever waits asks it again."""
+
 SAFETY_TICKS_MS = 150
 """From a grant's end to the start of braking: one tick of physics, and what the event loop may be late."""
 
@@ -53,6 +55,8 @@ class Vehicle(FloorAgent):
         self._goal = body.end
         self._leaving_place = False
         self._retreated_until = 0.0
+        self.idle = False
+        self.bound_for: Cell | None = None
 
     # -- called by the physics
 
@@ -85,12 +89,16 @@ class Vehicle(FloorAgent):
         await self.world.gate.wait()
         while True:
             task = self.world.tasks.next(self.agent_id, self.body.end)
+            self.idle = task is None
             if task is None:
                 await self._idle()
                 continue
             self._leaving_place = True
             for visit in task.visits:
+                self.world.tally.shortest_cells += self.world.router.distance(self.body.end, visit.cell)
+                self.bound_for = visit.cell
                 await self._drive_to(visit)
+                self.bound_for = None
                 await self._work(visit)
             self.world.tally.tasks_done += 1
 
@@ -100,6 +108,17 @@ class Vehicle(FloorAgent):
             await self.park()
         self.report()
         await self.pause(IDLE_S)
+        if not self.world.pace.naive:
+            await self._make_way()
+
+    async def _make_way(self) -> None:
+        """Where others wait for the ground that it idles on: drives to the nearest cell off their ways."""
+        rivals = self.world.traffic.waiting_for(self.agent_id)
+        route = self._way_off(rivals) if rivals else []
+        if len(route) > 1:
+            self._leaving_place = True
+            self.world.tally.yielded += 1
+            await self._drive_to(Visit(route[-1], 0, "makes way"), MAKE_WAY_S)
 
     async def _work(self, visit: Visit) -> None:
         """Stands at the place for its time; longer when a stop comes in between."""
@@ -109,20 +128,25 @@ class Vehicle(FloorAgent):
             await self._beat()
             if self.at_limit:
                 await self.park()
-            await self.pause(max(MIN_BEAT_S, min(left, BEAT_S * 5)))
+            await self.pause(max(MIN_BEAT_S, min(left, 0.5)))
 
-    async def _drive_to(self, visit: Visit) -> None:
+    async def _drive_to(self, visit: Visit, patience_s: float = math.inf) -> None:
+        """Returns on arrival; or, after `patience_s` and at standstill, without."""
         self._goal = visit.cell
         self._replan()
+        until = self.world.now_s() + patience_s
         try:
             while not (self.body.standing and self.body.path == [visit.cell]):
+                if self.world.now_s() > until and self.body.standing and not self.body.halted:
+                    self._drop_ahead()
+                    break
                 self.activity = visit.label if self._waiting_since is None else f"{visit.label}: waits"
                 await self._beat()
                 if self.body.standing:
                     await self._settle()
                 self._go_on()
                 self._ask_ahead()
-                await self.pause(BEAT_S)
+                await self.pause(self.world.pace.beat_s)
                 await self._look_around()
         finally:
             await self._stop_asking()
@@ -150,7 +174,7 @@ class Vehicle(FloorAgent):
             else:
                 self._give_back_behind()
                 self.report()
-                await self.pause(BEAT_S)
+                await self.pause(self.world.pace.beat_s)
             await self.responsive()
             self.note_losses()
         if self.body.halted and not self.stalled:
@@ -170,15 +194,17 @@ class Vehicle(FloorAgent):
 
     def _replan(self) -> None:
         """The shortest route from where the permitted path ends, around what is full if it can be."""
-        end = self.body.end
-        full = self.world.traffic.full_zones(self.agent_id) - set(self.world.zones_of([self._goal, end]))
-        route = self.world.router.cells(end, self._goal, full)
-        if not route or len(route) > self._direct_cells(end) + MAX_DETOUR_CELLS:
-            route = self.world.router.cells(end, self._goal)
-        self.plan = route[1:]
+        router, end = self.world.router, self.body.end
+        route: list[Cell] = []
+        if not self.world.pace.naive:
+            full = self.world.traffic.full_zones(self.agent_id) - set(self.world.zones_of([self._goal, end]))
+            longest = router.distance(end, self._goal) + MAX_DETOUR_CELLS
+            route = router.cells(end, self._goal, full, longest)
+        self._follow((route or router.cells(end, self._goal))[1:])
 
-    def _direct_cells(self, end: Cell) -> int:
-        return abs(end[0] - self._goal[0]) + abs(end[1] - self._goal[1]) + 1
+    def _follow(self, plan: list[Cell]) -> None:
+        """Means to drive over these cells from where its permitted path ends."""
+        self.plan = plan
 
     def _go_on(self) -> None:
         """Lengthens the permitted path over everything that is granted."""
@@ -223,6 +249,8 @@ class Vehicle(FloorAgent):
 
     def _reach_cells(self) -> int:
         """How many cells one ask covers: what braking and a slow answer need, and one more."""
+        if self.world.pace.naive:
+            return 1
         drive = self.body.drive
         reach = drive.stopping_mm(drive.speed_mm_s) + drive.speed_mm_s * ASK_EARLY_S
         return max(MIN_AHEAD_CELLS, min(MAX_AHEAD_CELLS, 1 + math.ceil(reach / self.body.cell_mm)))
@@ -299,6 +327,8 @@ class Vehicle(FloorAgent):
 
     async def _look_around(self) -> None:
         """After some patience: around what is held, or back to let others pass."""
+        if self.world.pace.naive:
+            return
         now = self.world.now_s()
         if not self.plan and self.body.standing and self.body.end != self._goal and now >= self._retreated_until:
             self._replan()
@@ -325,16 +355,29 @@ class Vehicle(FloorAgent):
         end = self.body.end
         if not full & set(self.world.zones_of(self.plan[: self._reach_cells() + 1])):
             return False
-        route = self.world.router.cells(end, self._goal, full - set(self.world.zones_of([end])))
-        if not route or len(route) - 1 > len(self.plan) + MAX_DETOUR_CELLS:
+        longest = len(self.plan) + MAX_DETOUR_CELLS
+        route = self.world.router.cells(end, self._goal, full - set(self.world.zones_of([end])), longest)
+        if not route:
             return False
         await self._stop_asking()
-        self.plan = route[1:]
+        self._follow(route[1:])
         self.world.tally.replans += 1
         return True
 
     async def _draw_back(self, rivals: tuple[str, ...]) -> bool:
         """To the nearest cell off the rivals' ways; it waits there for a while and then plans anew."""
+        route = self._way_off(rivals)
+        if len(route) < 2:
+            return False
+        await self._stop_asking()
+        self._follow(route[1:])
+        self._retreated_until = self.world.now_s() + RETREAT_WAIT_S
+        self.activity = "draws back"
+        self.world.tally.retreats += 1
+        return True
+
+    def _way_off(self, rivals: tuple[str, ...]) -> list[Cell]:
+        """To the nearest cell that none of the rivals means to drive over soon; empty when it cannot get to any."""
         traffic = self.world.traffic
         off = {
             cell
@@ -342,15 +385,7 @@ class Vehicle(FloorAgent):
             if rival != self.agent_id
             for cell in traffic.route_of(rival)[:LOOK_AT_RIVALS_CELLS]
         }
-        route = traffic.refuge(self.agent_id, self.body.end, off)
-        if len(route) < 2:
-            return False
-        await self._stop_asking()
-        self.plan = route[1:]
-        self._retreated_until = self.world.now_s() + RETREAT_WAIT_S
-        self.activity = "draws back"
-        self.world.tally.retreats += 1
-        return True
+        return traffic.refuge(self.agent_id, self.body.end, off)
 
     async def _ask_single_step(self) -> None:
         """Somebody holds a zone further ahead: take the next one alone, if that is free."""

@@ -16,12 +16,12 @@ from typing import Protocol
 from zonelock.v1.floor_pb2 import Blocker, Stop
 
 from coordinator.floor import Floor
-from coordinator.floor.routing import Router
 from zonelock_sim.bodies import Body, Cell, Tool
 from zonelock_sim.holdings import Grant
 from zonelock_sim.options import latency
 from zonelock_sim.tasks import Tasks
 from zonelock_sim.traffic import Traffic
+from zonelock_sim.ways import Ways
 
 Queued = Callable[[int, tuple[Blocker, ...]], None]
 
@@ -62,6 +62,24 @@ class Introduction:
     stopped: Callable[[Stop], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How finely time is cut, and how vehicles drive.
+
+    step_s: between two steps of the physics. beat_s: how often a vehicle looks around when nothing happens to it.
+    swept: ground truth sees each body over its whole way since the step before, as steps of this length ask for.
+    naive: vehicles lock the next cell and wait for it, and do nothing else.
+    """
+
+    step_s: float = 0.02
+    beat_s: float = 0.1
+    swept: bool = False
+    naive: bool = False
+
+
+REAL_PACE = Pace()
+VIRTUAL_PACE = Pace(step_s=0.1, beat_s=0.5, swept=True)
+
 MAX_SAMPLES = 20_000
 """Latencies are over the newest of each kind: an endless run keeps no endless lists."""
 
@@ -85,6 +103,8 @@ class Tally:
 
     grants: int = 0
     tasks_done: int = 0
+    shortest_cells: int = 0
+    yielded: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     grants_lost: dict[str, int] = field(default_factory=dict)
     stop_ids: set[str] = field(default_factory=set)
@@ -117,16 +137,18 @@ class World:
     def __init__(
         self,
         floor: Floor,
-        router: Router,
+        router: Ways,
         tasks: Tasks,
         links: Links,
         *,
         tell: Callable[[str, str], None] = lambda kind, message: None,
+        pace: Pace = REAL_PACE,
     ) -> None:
         self.floor = floor
         self.tasks = tasks
         self.links = links
         self.tell = tell
+        self.pace = pace
         self.router = router
         self.traffic = Traffic(floor)
         self.tally = Tally()

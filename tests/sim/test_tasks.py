@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from zonelock_sim.options import SimError
 from zonelock_sim.tasks import ScenarioTasks, StationTasks
+from zonelock_sim.ways import Ways
 
 from coordinator.floor import Floor
 from coordinator.floor.examples import bundled
-from coordinator.floor.routing import Router
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def floor() -> Floor:
 
 
 def drawn(floor: Floor, seed: int) -> list[str]:
-    tasks = StationTasks(floor, seed, Router(floor))
+    tasks = StationTasks(floor, seed, Ways(floor))
     at = dict(zip("ABCDEFG", tasks.starts("ABCDEFG"), strict=True))
     found = []
     for _ in range(5):
@@ -37,7 +37,7 @@ def test_the_same_seed_draws_the_same_orders_and_no_target_is_shared(floor: Floo
 
 
 def test_a_place_stays_taken_until_its_vehicle_has_left_it(floor: Floor) -> None:
-    tasks = StationTasks(floor, 1, Router(floor))
+    tasks = StationTasks(floor, 1, Ways(floor))
     starts = tasks.starts([f"A{number}" for number in range(11)])
     for number, start in enumerate(starts):
         assert tasks.next(f"A{number}", start) is not None
@@ -75,11 +75,11 @@ def test_a_scenario_order_waits_while_its_start_is_another_vehicles_place() -> N
 
 def test_too_few_places_are_refused_with_the_number_there_is(floor: Floor) -> None:
     with pytest.raises(SimError, match=r"agents 20: the floor has 19 .* use fewer agents"):
-        StationTasks(floor, 1, Router(floor)).starts("ABCDEFGHIJKLMNOPQRST")
+        StationTasks(floor, 1, Ways(floor)).starts("ABCDEFGHIJKLMNOPQRST")
 
 
 def test_a_vehicle_with_an_incident_in_a_zone_starts_near_it_and_is_sent_there(floor: Floor) -> None:
-    tasks = StationTasks(floor, 1, Router(floor), {"C": "Z_32"})
+    tasks = StationTasks(floor, 1, Ways(floor), {"C": "Z_32"})
     at = dict(zip("ABCD", tasks.starts("ABCD"), strict=True))
     assert floor.zone_at(*at["C"]) != "Z_32"
     task = tasks.next("C", at["C"])

@@ -147,6 +147,13 @@ def demo(
     help="Floor map's address.",
 )
 @click.option("--speed-mm-s", type=click.IntRange(min=1), help="Drive at this speed rather than the agent kind's.")
+@click.option(
+    "--virtual",
+    is_flag=True,
+    help="All in one process on virtual time: no sockets, no waiting, the same every time. "
+    "Without --seconds it ends with the scenario's last task.",
+)
+@click.option("--naive", is_flag=True, help="Vehicles lock the next cell and wait for it, to show what that comes to.")
 @sim_options
 def sim(
     floor: Path | None,
@@ -159,6 +166,8 @@ def sim(
     listen: str,
     web: str,
     speed_mm_s: int | None,
+    virtual: bool,
+    naive: bool,
     seconds: float | None,
     seed: int,
     incidents: tuple[Any, ...],
@@ -187,6 +196,8 @@ def sim(
             incidents=incidents,
             seed=seed,
             speed_mm_s=speed_mm_s,
+            virtual=virtual,
+            naive=naive,
         )
 
     if server is not None:
