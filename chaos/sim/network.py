@@ -110,14 +110,18 @@ class Pipe:
 class Network:
     """Ways between hosts, made when first used; each has its own stream of chance."""
 
-    def __init__(self, loop: VirtualLoop, chance: Callable[[str], random.Random]) -> None:
-        self._loop, self._chance = loop, chance
+    def __init__(
+        self, loop: VirtualLoop, chance: Callable[[str], random.Random], delay_us: tuple[int, int] = (200, 2_000)
+    ) -> None:
+        self._loop, self._chance, self._delay_us = loop, chance, delay_us
         self._ways: dict[tuple[str, str], Way] = {}
 
     def way(self, sender: str, receiver: str) -> Way:
         way = self._ways.get((sender, receiver))
         if way is None:
-            way = self._ways[sender, receiver] = Way(self._loop, self._chance(f"network {sender} {receiver}"))
+            way = self._ways[sender, receiver] = Way(
+                self._loop, self._chance(f"network {sender} {receiver}"), self._delay_us
+            )
         return way
 
     def ways_of(self, host: str) -> list[Way]:

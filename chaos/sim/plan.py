@@ -84,6 +84,8 @@ class Plan:
     safety_ms: int
     liveness_ms: int
     lease_ms: int
+    delay_us: tuple[int, int] = (200, 2_000)
+    """One way between any two hosts, when nothing is wrong."""
     weak_ids: bool = False
     """Every agent makes up the same request ids, as images of one disk may."""
     faults: tuple[Fault, ...] = field(default=())
@@ -99,7 +101,7 @@ class Plan:
         return replace(self, robots=robots, faults=tuple(f for f in self.faults if f.target != agent_id))
 
 
-# Kinds and how often they come, by weight. A restoration is for plans made by hand: see docs/simulator.md for what is open.
+# Kinds and how often they come, by weight. A restoration is for plans made by hand (docs/simulator.md says why).
 _WEIGHTS = {
     FaultKind.CRASH: 110,
     FaultKind.POWER: 25,
@@ -148,6 +150,7 @@ def plan_of(seed: int) -> Plan:
         safety_ms=safety_ms,
         liveness_ms=150_000,
         lease_ms=2_000,
+        delay_us=rng.choice(((200, 2_000), (200, 2_000), (5_000, 40_000), (50_000, 400_000))),
         weak_ids=rng.random() < 0.2,
         faults=faults,
     )
@@ -156,13 +159,13 @@ def plan_of(seed: int) -> Plan:
 def _manners(rng: random.Random) -> RobotPlan:
     return RobotPlan(
         stop_ms=rng.choice((100, 300, 600)),
-        expected_ms=rng.choice((2_600, 4_000, 6_000, 8_000, 15_000)),
+        expected_ms=rng.choice((2_400, 4_000, 6_000, 8_000, 15_000)),
         patience_s=rng.uniform(2.0, 6.0),
         dwell_s=rng.uniform(0.0, 1.5),
         parks=rng.choice((0.0, 0.3, 1.0)),
         auto_extend=rng.random() < 0.5,
         says_standing=rng.random() < 0.5,
-        reckless=rng.random() < 0.3,
+        reckless=rng.random() < 0.4,
         proves=rng.random() < 0.5,
         blocks=rng.choice((0.0, 0.0, 0.5)),
     )

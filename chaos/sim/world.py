@@ -75,7 +75,7 @@ class World:
         self.floor = floors.floor_of(plan.shape)
         self.capacities = floors.capacities(plan.shape)
         self.timing = Timing(rho_ppm=RHO_PPM)
-        self.network = Network(self.loop, self.chance)
+        self.network = Network(self.loop, self.chance, plan.delay_us)
         self.transport = Transport(self.loop, self.network)
         self.etcd = SimEtcd(self.loop)
         self.truth = Truth(self.capacities, self.violate)
