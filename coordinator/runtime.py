@@ -166,7 +166,9 @@ class Runtime:
         if not self.leading and not isinstance(event, ev.StopAsked):
             raise NotLeading(f"{self._store.name} does not commit at the moment; only stops are taken")
         if isinstance(event, ev.Hello) and self._may_be_outdated(event):
-            raise NotLeading(f"{event.agent_id} knows a newer token; proving first that {self._store.name} is still led")
+            raise NotLeading(
+                f"{event.agent_id} knows a newer token; proving first that {self._store.name} is still led"
+            )
         self._handle(event)
 
     def _may_be_outdated(self, event: ev.Hello) -> bool:
