@@ -33,6 +33,8 @@ class _Exclusion:
         """(agent, token) that is over for its agent: until when it may still be coming to a stand."""
         self.moving: set[str] = set()
         self.returned: set[tuple[str, int, str]] = set()
+        self.withdrawn: dict[tuple[str, int], dict[str, int]] = {}
+        """(agent, token) -> what its release took from it; a release that is refused as STILL_INSIDE gives it back."""
         self.latched: dict[str, set[str]] = {}
         self.stop_ms: dict[str, int] = {}
 
@@ -89,6 +91,10 @@ class _Exclusion:
                     told[agent, line["token"]] = max(told[agent, line["token"]], until)
         elif line["answer"] in ("expired", "revoked"):
             self._wind_down(line, agent, line.get("token"))
+        elif line["answer"] == "rejected" and line.get("reason") == "STILL_INSIDE":
+            for zone, until in self.withdrawn.pop((agent, line.get("token", 0)), {}).items():
+                self.returned.discard((agent, line["token"], zone))
+                self.may.setdefault(zone, {})[agent, line["token"]] = until
         elif line["answer"] == "stop_ended":
             self.latched.get(agent, set()).discard(line.get("stop_id", ""))
 
@@ -128,7 +134,9 @@ class _Exclusion:
             zones = line.get("zones") or [z for z, told in self.may.items() if (agent, token) in told]
             for zone in zones:
                 self.returned.add((agent, token, zone))
-                self.may.get(zone, {}).pop((agent, token), None)
+                until = self.may.get(zone, {}).pop((agent, token), None)
+                if until is not None:
+                    self.withdrawn.setdefault((agent, token), {})[zone] = until
         elif line["op"] == "abandon" and token is not None:
             self._wind_down(line, agent, token)
 

@@ -79,7 +79,7 @@ class _Latched:
                     self._asks_reset(line["operator"], line.get("reason", ""), line.get("stop_ids") or ())
                 case "stop" | "deliver" | "agent" | "send":
                     self._agent(line)
-                case "body" if line.get("by", "self") == "self" or line["what"] == "removed":
+                case "body" if line.get("by", "self") == "self" or line["what"] in ("stop", "removed"):
                     self._body(line)
                 case "fault" if line["what"] == "restore":
                     self.ledger = Ledger()

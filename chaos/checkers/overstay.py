@@ -1,10 +1,10 @@
 """I6: bounded overstay. A cut-off holder stands by its own deadline; a coordinator trips an overdue hold in time.
 
 The holder: at `t_send(echoed frame) + remaining_ms` of the newest grant or extension that it heard, its body stands,
-unless it gave the grant back before; it moves again only under a grant whose time is not over. (The SDK's D lies
-earlier by rho and by the stopping time; this is what D is for.) The coordinator: it trips `deadline:<token>` not before
-the committed time has passed, nor within `reattach_ms` of a takeover, and, while it commits without a gap, within 50 ms
-of the deadline.
+unless it gave the grant back before or is in none of its zones; it moves only under a grant whose time is not over.
+(The SDK's D lies earlier by rho and by the stopping time; this is what D is for.) The coordinator: it trips
+`deadline:<token>` not before the committed time has passed, nor within `reattach_ms` of a takeover, and, while it
+commits without a gap, within 50 ms of the deadline.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ TRIP_MS = 50
 
 FRESH_MS = 250
 """A coordinator whose commits are never further apart has a fresh fence; it ticks every 100 ms."""
+
+ENDINGS = frozenset({"latched", "lost", "dead_man", "boot", "reboot", "down"})
+"""What an agent's own software says when a grant, or all of them, are over for it."""
 
 SLACK_MS = 5
 """Rounding, and the coarseness of the clock that bodies are observed with."""
@@ -59,10 +62,15 @@ class _Overstay:
         self.until: dict[str, dict[int, int]] = {}
         """agent -> token -> by when it stands at the latest."""
         self.zones: dict[tuple[str, int], set[str]] = {}
+        self.over: dict[str, set[int]] = {}
+        """agent -> tokens that it knows to be over; once it stands they bind it no longer."""
         self.moving: dict[str, int] = {}
+        self.inside: dict[str, set[str]] = {}
         self.holds: dict[int, Hold] = {}
         self.leader: Leader | None = None
         self.tripped: set[int] = set()
+        self.ever_tripped: set[int] = set()
+        """Also before a reload, which puts a stop that had left back: that is the same trip."""
         self.decided_at: dict[int, int] = {}
         """token -> when the newest step set its time."""
 
@@ -73,6 +81,10 @@ class _Overstay:
                     self.floor.take(line)
                 case "deliver":
                     self._deliver(line)
+                case "stop":
+                    self._ends(line["agent"])
+                case "agent" if line["what"] in ENDINGS:
+                    self._ends(line["agent"], line.get("token"))
                 case "send":
                     self._send(line)
                 case "body":
@@ -94,6 +106,11 @@ class _Overstay:
     def _deliver(self, line: Line) -> None:
         agent = line["agent"]
         mine = self.until.setdefault(agent, {})
+        if line["answer"] in ("expired", "revoked", "rejected") and line.get("token"):
+            self._ends(agent, line["token"])
+        elif line["answer"] == "welcome":
+            for token in sorted(set(mine) - {grant["token"] for grant in granted_in(line)}):
+                self._ends(agent, token)
         for grant in granted_in(line):
             until = self.frames.latest_end(line, grant)
             if until > line.t and until != FOREVER:
@@ -104,6 +121,18 @@ class _Overstay:
             until = self.frames.latest_end(line, line.fields)
             if until != FOREVER:
                 mine[line["token"]] = max(mine[line["token"]], until)
+
+    def _ends(self, agent: str, token: int | None = None) -> None:
+        """A grant is over for its agent; without a token all that it has."""
+        over = self.over.setdefault(agent, set())
+        over.update(self.until.get(agent, {}) if token is None else [token])
+        if agent not in self.moving:
+            self._stands(agent)
+
+    def _stands(self, agent: str) -> None:
+        mine = self.until.get(agent, {})
+        for token in self.over.pop(agent, set()):
+            mine.pop(token, None)
 
     def _send(self, line: Line) -> None:
         self.frames.take(line)
@@ -116,8 +145,13 @@ class _Overstay:
             self.until.get(agent, {}).pop(token, None)
 
     def _body(self, line: Line) -> None:
+        zone = line.get("zone")
+        if zone is not None and line["what"] in ("enter", "leave"):
+            inside = self.inside.setdefault(line["agent"], set())
+            inside.add(zone) if line["what"] == "enter" else inside.discard(zone)
         if line["what"] in ("stop", "removed"):
             self.moving.pop(line["agent"], None)
+            self._stands(line["agent"])
         elif line["what"] == "start" and line.get("by", "self") == "self":
             self.moving[line["agent"]] = line.t
 
@@ -126,7 +160,8 @@ class _Overstay:
             mine = self.until.get(agent, {})
             nothing_left = bool(mine) and max(mine.values()) + SLACK_MS < since
             for token, until in mine.items():
-                if line.t > until + SLACK_MS and (since <= until or nothing_left):
+                crossed = since <= until and self._concerns(agent, token)
+                if line.t > until + SLACK_MS and (crossed or nothing_left):
                     self.findings.add(
                         line,
                         f"{agent} moves (since {since} ms) at {line.t} ms; its grant with token {token_words(token)} "
@@ -135,6 +170,11 @@ class _Overstay:
                         agents=[agent],
                         tokens=[token],
                     )
+
+    def _concerns(self, agent: str, token: int) -> bool:
+        """Whether the body is in a zone of the grant, as far as anybody saw it."""
+        inside = self.inside.get(agent)
+        return inside is None or bool(inside & self.zones.get((agent, token), inside))
 
     # -- the coordinator -----------------------------------------------------------------------------------------
 
@@ -185,11 +225,13 @@ class _Overstay:
                 self._drop(unit["token"], (unit["zone"], unit["slot"]))
 
     def _trips(self, line: Line, token: int) -> None:
+        again = token in self.ever_tripped
         self.tripped.add(token)
+        self.ever_tripped.add(token)
         hold = self.holds.get(token)
         if hold is None:
             return
-        if line.t < hold.earliest:
+        if line.t < hold.earliest and not again:
             self.findings.add(
                 line,
                 f"{line['coord']} trips the hold of {hold.agent} (token {token_words(token)}) at {line.t} ms, before "
@@ -197,7 +239,7 @@ class _Overstay:
                 tokens=[token],
                 agents=[hold.agent],
             )
-        if hold.agent in self.moving and token in self.until.get(hold.agent, {}):
+        if hold.agent in self.moving and token in self.until.get(hold.agent, {}) and self._concerns(hold.agent, token):
             self.findings.add(
                 line,
                 f"{line['coord']} trips the hold of {hold.agent} (token {token_words(token)}) while its body moves",

@@ -45,6 +45,8 @@ class _Vacancy:
         self.inside: dict[tuple[str, str], str] = {}
         self.returned: dict[tuple[str, int], set[str]] = {}
         self.challenges: dict[int, Challenge] = {}
+        self.liars: set[str] = set()
+        """Agents that were made to say that they left although they did not: no coordinator can know better."""
         self.told: set[int] = set()
         self.fell_back: dict[int, str] = {}
         """Tokens whose unit was given up because nobody had been told of them."""
@@ -74,6 +76,8 @@ class _Vacancy:
                     self._body(line)
                 case "fault" if line["what"] == "restore":
                     self.restored = True
+                case "fault" if line["what"] == "early_release":
+                    self.liars.add(line.get("target", ""))
                 case "step":
                     self._decided(line)
                 case "commit" if is_applied(line):
@@ -106,7 +110,7 @@ class _Vacancy:
             list(zones) or sorted({u["zone"] for u in self.ledger.with_token(token) if is_occupied(u)}) or [EVERYWHERE]
         )
         for zone in named:
-            if self.inside.get((agent, zone)) == "self" and op != "decline":
+            if self.inside.get((agent, zone)) == "self" and op != "decline" and agent not in self.liars:
                 self.findings.add(
                     line,
                     f"{agent} gives {zone} back (token {token_words(token)}) with its body still inside",
@@ -139,6 +143,8 @@ class _Vacancy:
         if line["answer"] == "challenged" and line.get("nonce") is not None:
             made = Challenge(line["agent"], line["token"], line.number, max(1, line.get("samples", 1)))
             self.challenges.setdefault(line["nonce"], made)
+        if line["answer"] == "rejected" and line.get("reason") == "STILL_INSIDE":
+            self.returned.pop((line["agent"], line.get("token", 0)), None)
         if line["answer"] not in ("granted", "welcome"):
             return
         for grant in granted_in(line):
