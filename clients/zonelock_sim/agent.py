@@ -41,7 +41,6 @@ RETURN_PAUSE_S = 0.2
 MAX_RETURN_ATTEMPTS = 50
 STAND_POLL_S = 0.02
 MAX_ASK_ZONES = 32
-REPORT_MOVING_S = 0.2
 REPORT_STANDING_S = 1.0
 LEAVE_S = 3.0
 
@@ -175,6 +174,7 @@ class FloorAgent(ABC):
             grant = await self.link.acquire(*zones, expected_ms=self.hold_ms(zones), on_queued=on_queued)
         except GrantRejected as refusal:
             tally.was_rejected(refusal.reason)
+            self.refused(refusal)
             await asyncio.sleep(STOPPED_PAUSE_S if refusal.reason == "STOPPED" else REFUSED_PAUSE_S)
             return False
         except GrantLost as late:
@@ -195,6 +195,10 @@ class FloorAgent(ABC):
             self.holdings.add(grant)
             self.tell_traffic()
         return True
+
+    def refused(self, refusal: GrantRejected) -> None:
+        """An ask of this agent was rejected; it may ask otherwise."""
+        self.wake()
 
     def hold_ms(self, zones: Iterable[str]) -> int:
         return min([HOLD_MS + self._stop_ms(), *(self.world.floor.zones[zone].hold_max_ms for zone in zones)])
@@ -321,7 +325,7 @@ class FloorAgent(ABC):
     def report(self, *, force: bool = False, moving: bool = False) -> None:
         """Telemetry, at its own pace unless forced."""
         now = self.world.now_s()
-        if not force and now - self._reported_at < (REPORT_MOVING_S if moving else REPORT_STANDING_S):
+        if not force and now - self._reported_at < (self.world.pace.report_s if moving else REPORT_STANDING_S):
             return
         self._reported_at = now
         self.link.report(inside=self.world.inside(self.agent_id), activity=self.activity, **self.position())

@@ -3,8 +3,7 @@
 Rules owned here. A cell becomes part of the body's permitted path only when a live grant covers its zone. Zones are
 asked for while there is still room to stop, released once the whole contour has left, and the dead-man
 (`check_grants`, called before every step of the physics) brakes the body when a grant that it moves on is no longer
-good. A vehicle that waits long plans around what is held; in a ring of vehicles that wait for each other, one after
-the other, by agent id, tries that and then draws back to let the others pass.
+good. What a vehicle does that cannot go on is up to `detours`.
 """
 
 from __future__ import annotations
@@ -13,8 +12,11 @@ import asyncio
 import contextlib
 import math
 
+from zonelock_client import GrantRejected
+
 from zonelock_sim.agent import MAX_ASK_ZONES, STAND_POLL_S, FloorAgent
 from zonelock_sim.bodies import Body, Cell
+from zonelock_sim.detours import MAX_DETOUR_CELLS, Detours
 from zonelock_sim.tasks import Visit
 from zonelock_sim.world import World
 
@@ -24,19 +26,7 @@ ASK_EARLY_S = 0.8
 """An ask leaves this long before the vehicle would have to brake for want of its answer."""
 
 MIN_BEAT_S = 0.01
-PATIENCE_S = 1.2
-TURN_S = 1.5
-"""In a ring the vehicle with the highest id acts after PATIENCE_S, each next one this much later."""
-
-RETREAT_PATIENCE_S = 8.0
-SINGLE_STEP_PATIENCE_S = 2.5
-RETREAT_WAIT_S = 6.0
-MAX_DETOUR_CELLS = 60
-LOOK_AT_RIVALS_CELLS = 40
 IDLE_S = 1.0
-MAKE_WAY_S = 30.0
-"""A vehicle that makes way gives up after this and stands where it is; whoever waits asks it again."""
-
 SAFETY_TICKS_MS = 150
 """From a grant's end to the start of braking: one tick of physics, and what the event loop may be late."""
 
@@ -49,13 +39,12 @@ class Vehicle(FloorAgent):
         self.body = body
         self.plan: list[Cell] = []
         self._asking: asyncio.Task[bool] | None = None
-        self._asked: tuple[str, ...] = ()
-        self._waiting_since: float | None = None
-        self._acted_at = 0.0
-        self._goal = body.end
-        self._leaving_place = False
-        self._retreated_until = 0.0
+        self.asked: tuple[str, ...] = ()
+        self.waiting_since: float | None = None
+        self.goal = body.end
+        self.leaving_place = False
         self.idle = False
+        self.detours = Detours(self)
         self.bound_for: Cell | None = None
 
     # -- called by the physics
@@ -68,6 +57,10 @@ class Vehicle(FloorAgent):
         if self.stalled or self.hung or self.gone or not self.holdings.allows(self.world.zones_of(body.path)):
             body.halt()
             self.wake()
+
+    def refused(self, refusal: GrantRejected) -> None:
+        super().refused(refusal)
+        self.detours.refused(refusal)
 
     def halt(self) -> None:
         self.body.halt()
@@ -93,11 +86,11 @@ class Vehicle(FloorAgent):
             if task is None:
                 await self._idle()
                 continue
-            self._leaving_place = True
+            self.leaving_place = True
             for visit in task.visits:
                 self.world.tally.shortest_cells += self.world.router.distance(self.body.end, visit.cell)
                 self.bound_for = visit.cell
-                await self._drive_to(visit)
+                await self.drive_to(visit)
                 self.bound_for = None
                 await self._work(visit)
             self.world.tally.tasks_done += 1
@@ -108,17 +101,7 @@ class Vehicle(FloorAgent):
             await self.park()
         self.report()
         await self.pause(IDLE_S)
-        if not self.world.pace.naive:
-            await self._make_way()
-
-    async def _make_way(self) -> None:
-        """Where others wait for the ground that it idles on: drives to the nearest cell off their ways."""
-        rivals = self.world.traffic.waiting_for(self.agent_id)
-        route = self._way_off(rivals) if rivals else []
-        if len(route) > 1:
-            self._leaving_place = True
-            self.world.tally.yielded += 1
-            await self._drive_to(Visit(route[-1], 0, "makes way"), MAKE_WAY_S)
+        await self.detours.make_way()
 
     async def _work(self, visit: Visit) -> None:
         """Stands at the place for its time; longer when a stop comes in between."""
@@ -130,26 +113,26 @@ class Vehicle(FloorAgent):
                 await self.park()
             await self.pause(max(MIN_BEAT_S, min(left, 0.5)))
 
-    async def _drive_to(self, visit: Visit, patience_s: float = math.inf) -> None:
+    async def drive_to(self, visit: Visit, patience_s: float = math.inf) -> None:
         """Returns on arrival; or, after `patience_s` and at standstill, without."""
-        self._goal = visit.cell
-        self._replan()
+        self.goal = visit.cell
+        self.replan()
         until = self.world.now_s() + patience_s
         try:
             while not (self.body.standing and self.body.path == [visit.cell]):
                 if self.world.now_s() > until and self.body.standing and not self.body.halted:
                     self._drop_ahead()
                     break
-                self.activity = visit.label if self._waiting_since is None else f"{visit.label}: waits"
+                self.activity = visit.label if self.waiting_since is None else f"{visit.label}: waits"
                 await self._beat()
                 if self.body.standing:
                     await self._settle()
                 self._go_on()
                 self._ask_ahead()
                 await self.pause(self.world.pace.beat_s)
-                await self._look_around()
+                await self.detours.look_around()
         finally:
-            await self._stop_asking()
+            await self.stop_asking()
 
     async def _beat(self) -> None:
         """What every moment of a vehicle's life asks for, whatever it is doing."""
@@ -167,10 +150,10 @@ class Vehicle(FloorAgent):
             self.body.halt()
             while not self.body.standing:
                 await self.pause(STAND_POLL_S)
-            await self._stop_asking()
+            await self.stop_asking()
             self._drop_ahead()
             if not self.stalled and await self.take_ground():
-                self._replan()
+                self.replan()
             else:
                 self._give_back_behind()
                 self.report()
@@ -192,17 +175,17 @@ class Vehicle(FloorAgent):
 
     # -- driving
 
-    def _replan(self) -> None:
+    def replan(self) -> None:
         """The shortest route from where the permitted path ends, around what is full if it can be."""
         router, end = self.world.router, self.body.end
         route: list[Cell] = []
         if not self.world.pace.naive:
-            full = self.world.traffic.full_zones(self.agent_id) - set(self.world.zones_of([self._goal, end]))
-            longest = router.distance(end, self._goal) + MAX_DETOUR_CELLS
-            route = router.cells(end, self._goal, full, longest)
-        self._follow((route or router.cells(end, self._goal))[1:])
+            full = self.world.traffic.full_zones(self.agent_id) - set(self.world.zones_of([self.goal, end]))
+            longest = router.distance(end, self.goal) + MAX_DETOUR_CELLS
+            route = router.cells(end, self.goal, full, longest)
+        self.follow((route or router.cells(end, self.goal))[1:])
 
-    def _follow(self, plan: list[Cell]) -> None:
+    def follow(self, plan: list[Cell]) -> None:
         """Means to drive over these cells from where its permitted path ends."""
         self.plan = plan
 
@@ -210,8 +193,8 @@ class Vehicle(FloorAgent):
         """Lengthens the permitted path over everything that is granted."""
         if self.body.halted or self.stalled:
             return
-        if self._leaving_place and len(self.body.path) > 1:
-            self._leaving_place = False
+        if self.leaving_place and len(self.body.path) > 1:
+            self.leaving_place = False
             self.world.tasks.left(self.agent_id)
         while self.plan and len(self.body.path) <= MAX_AHEAD_CELLS + MAX_ASK_ZONES:
             zone = self.world.zone_at(self.plan[0])
@@ -235,8 +218,8 @@ class Vehicle(FloorAgent):
         """Releases what the contour has left and what it will not need soon."""
         self.tell_traffic()
         self.world.traffic.keep_lane(self.agent_id, self.body.path)
-        ahead = self.plan[: self._reach_cells() + MAX_ASK_ZONES]
-        needed = set(self.world.zones_of([*self.body.path, *ahead])) | set(self._asked)
+        ahead = self.plan[: self.reach_cells() + MAX_ASK_ZONES]
+        needed = set(self.world.zones_of([*self.body.path, *ahead])) | set(self.asked)
         done = [z for z in self.holdings.occupied - needed if self.holdings.grant_of(z) is not None]
         if done:
             self.give_back(done)
@@ -247,7 +230,7 @@ class Vehicle(FloorAgent):
         self.plan = []
         self.world.traffic.keep_lane(self.agent_id, self.body.path)
 
-    def _reach_cells(self) -> int:
+    def reach_cells(self) -> int:
         """How many cells one ask covers: what braking and a slow answer need, and one more."""
         if self.world.pace.naive:
             return 1
@@ -260,36 +243,38 @@ class Vehicle(FloorAgent):
             if not self._asking.done():
                 return
             self._asking.result()
-            self._asking, self._asked, self._waiting_since = None, (), None
+            self._asking, self.asked, self.waiting_since = None, (), None
         body = self.body
         early = body.drive.stopping_mm(body.drive.speed_mm_s) + body.drive.speed_mm_s * ASK_EARLY_S
         if body.halted or self.stalled or body.room_mm > early:
             return
-        zones = self._next_zones(self._reach_cells())
+        zones = self.next_zones(self.reach_cells())
         if zones:
-            self._begin_asking(zones)
+            self.begin_asking(zones)
 
-    def _begin_asking(self, zones: tuple[str, ...]) -> None:
-        self._asked = zones
+    def begin_asking(self, zones: tuple[str, ...]) -> None:
+        self.asked = zones
         self._asking = asyncio.create_task(self.ask(zones), name=f"{self.agent_id} asks")
-        self._waiting_since = self.world.now_s()
+        self.waiting_since = self.world.now_s()
         self._asking.add_done_callback(self._asked_done)
 
     def _asked_done(self, asking: asyncio.Task[bool]) -> None:
         if asking is self._asking:  # not one that was given up, and whose end is only now being told
-            self._waiting_since = None
+            self.waiting_since = None
+            if not asking.cancelled() and asking.exception() is None and asking.result():
+                self.detours.granted()
         self.wake()
 
-    async def _stop_asking(self) -> None:
+    async def stop_asking(self) -> None:
         """Takes the open ask back. Should it have been granted meanwhile, what came is given back as not needed."""
-        asking, self._asking, self._asked = self._asking, None, ()
-        self._waiting_since = None
+        asking, self._asking, self.asked = self._asking, None, ()
+        self.waiting_since = None
         if asking is not None:
             asking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asking
 
-    def _next_zones(self, reach: int) -> tuple[str, ...]:
+    def next_zones(self, reach: int) -> tuple[str, ...]:
         """The next zones of the plan that it has no grant for, and what it stands in without one: at most 32.
 
         Goes on to the end of a zone that several fit into, so that nobody stops inside one for want of the way out.
@@ -318,81 +303,12 @@ class Vehicle(FloorAgent):
     async def _settle(self) -> None:
         """At standstill and at the hold limit: give back what is ahead and stand without a deadline for now."""
         if self.at_limit:
-            await self._stop_asking()
+            await self.stop_asking()
             route = [*self.body.path, *self.plan]
             self._drop_ahead()
             self.plan = route[len(self.body.path) :]
             self.give_back(set(self.holdings.occupied) - set(self.world.zones_of(self.body.path)))
             await self.park()
-
-    async def _look_around(self) -> None:
-        """After some patience: around what is held, or back to let others pass."""
-        if self.world.pace.naive:
-            return
-        now = self.world.now_s()
-        if not self.plan and self.body.standing and self.body.end != self._goal and now >= self._retreated_until:
-            self._replan()
-            return
-        if self._waiting_since is None or not self.body.standing or self.body.halted or not self.plan:
-            return
-        waited = now - self._waiting_since
-        ring = self.world.traffic.ring(self.agent_id)
-        turn = ring[::-1].index(self.agent_id) if ring else 0
-        if waited < PATIENCE_S + turn * TURN_S or now - self._acted_at < TURN_S:
-            return
-        self._acted_at = now
-        if await self._go_around():
-            return
-        rivals = ring or (self.world.traffic.stuck_ahead(self.agent_id) if waited > RETREAT_PATIENCE_S else ())
-        if rivals and await self._draw_back(rivals):
-            return
-        if waited > SINGLE_STEP_PATIENCE_S and not self.holdings.residue:
-            await self._ask_single_step()
-
-    async def _go_around(self) -> bool:
-        """Another route, should there be one that is not much longer."""
-        full = self.world.traffic.full_zones(self.agent_id)
-        end = self.body.end
-        if not full & set(self.world.zones_of(self.plan[: self._reach_cells() + 1])):
-            return False
-        longest = len(self.plan) + MAX_DETOUR_CELLS
-        route = self.world.router.cells(end, self._goal, full - set(self.world.zones_of([end])), longest)
-        if not route:
-            return False
-        await self._stop_asking()
-        self._follow(route[1:])
-        self.world.tally.replans += 1
-        return True
-
-    async def _draw_back(self, rivals: tuple[str, ...]) -> bool:
-        """To the nearest cell off the rivals' ways; it waits there for a while and then plans anew."""
-        route = self._way_off(rivals)
-        if len(route) < 2:
-            return False
-        await self._stop_asking()
-        self._follow(route[1:])
-        self._retreated_until = self.world.now_s() + RETREAT_WAIT_S
-        self.activity = "draws back"
-        self.world.tally.retreats += 1
-        return True
-
-    def _way_off(self, rivals: tuple[str, ...]) -> list[Cell]:
-        """To the nearest cell that none of the rivals means to drive over soon; empty when it cannot get to any."""
-        traffic = self.world.traffic
-        off = {
-            cell
-            for rival in rivals
-            if rival != self.agent_id
-            for cell in traffic.route_of(rival)[:LOOK_AT_RIVALS_CELLS]
-        }
-        return traffic.refuge(self.agent_id, self.body.end, off)
-
-    async def _ask_single_step(self) -> None:
-        """Somebody holds a zone further ahead: take the next one alone, if that is free."""
-        zones = self._next_zones(1)
-        if zones and zones != self._asked and not any(self.world.traffic.is_full(z, self.agent_id) for z in zones):
-            await self._stop_asking()
-            self._begin_asking(zones)
 
     def _stop_ms(self) -> int:
         return self.body.drive.stopping_ms + SAFETY_TICKS_MS

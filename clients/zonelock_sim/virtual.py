@@ -50,6 +50,9 @@ BOOT_S = 1_000
 """What the clocks show when a run begins; nothing may depend on it."""
 
 COMMIT_MS = 2.0
+LINK_TICK_S = 0.2
+"""How often the SDK's links look at the time. Deadlines do not wait for it: the dead-man has timers of its own."""
+
 MAX_VIRTUAL_S = 86_400
 PROGRESS_WALL_S = 1.0
 LOOK_S = 0.5
@@ -221,6 +224,7 @@ def _seams(rng: random.Random, transport: Transport, fleet: Process) -> Iterator
     chance = _Chance(rng)
     replaced: list[tuple[Any, str, Any]] = [(module, "boottime_ns", seams.boottime_ns) for module in _CLOCKED]
     replaced += [
+        (zonelock_client.link, "TICK_S", LINK_TICK_S),
         (zonelock_client.link, "random", chance),
         (zonelock_client.link, "open_channel", transport.channel),
         (zonelock_client.operators, "open_channel", transport.channel),

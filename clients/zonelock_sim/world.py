@@ -67,18 +67,20 @@ class Pace:
     """How finely time is cut, and how vehicles drive.
 
     step_s: between two steps of the physics. beat_s: how often a vehicle looks around when nothing happens to it.
+    report_s: how often a moving vehicle says where it is, beside when it gives something back.
     swept: ground truth sees each body over its whole way since the step before, as steps of this length ask for.
     naive: vehicles lock the next cell and wait for it, and do nothing else.
     """
 
     step_s: float = 0.02
     beat_s: float = 0.1
+    report_s: float = 0.2
     swept: bool = False
     naive: bool = False
 
 
 REAL_PACE = Pace()
-VIRTUAL_PACE = Pace(step_s=0.1, beat_s=0.5, swept=True)
+VIRTUAL_PACE = Pace(step_s=0.1, beat_s=0.5, report_s=1.0, swept=True)
 
 MAX_SAMPLES = 20_000
 """Latencies are over the newest of each kind: an endless run keeps no endless lists."""
@@ -145,6 +147,7 @@ class World:
         pace: Pace = REAL_PACE,
     ) -> None:
         self.floor = floor
+        self._zones = {cell: zone.name for zone in floor.zones.values() for cell in zone.cells}
         self.tasks = tasks
         self.links = links
         self.tell = tell
@@ -178,13 +181,13 @@ class World:
         self._started_at = self._clock()
 
     def zone_at(self, cell: Cell) -> str | None:
-        return self.floor.zone_at(*cell)
+        return self._zones.get(cell)
 
     def zones_of(self, cells: Iterable[Cell]) -> list[str]:
         """The zones of the cells, in order, each once. Closed cells have none."""
         found: dict[str, None] = {}
         for cell in cells:
-            zone = self.floor.zone_at(*cell)
+            zone = self._zones.get(cell)
             if zone is not None:
                 found[zone] = None
         return list(found)
