@@ -62,6 +62,7 @@ class _Overstay:
         self.until: dict[str, dict[int, int]] = {}
         """agent -> token -> by when it stands at the latest."""
         self.zones: dict[tuple[str, int], set[str]] = {}
+        self.returned: set[tuple[str, int]] = set()
         self.over: dict[str, set[int]] = {}
         """agent -> tokens that it knows to be over; once it stands they bind it no longer."""
         self.moving: dict[str, int] = {}
@@ -113,7 +114,7 @@ class _Overstay:
                 self._ends(agent, token)
         for grant in granted_in(line):
             until = self.frames.latest_end(line, grant)
-            if until > line.t and until != FOREVER:
+            if until > line.t and until != FOREVER and (agent, grant["token"]) not in self.returned:
                 known = mine.get(grant["token"])
                 mine[grant["token"]] = until if known is None else max(known, until)
                 self.zones[agent, grant["token"]] = set(grant["zones"])
@@ -143,6 +144,7 @@ class _Overstay:
         left -= set(line.get("zones") or left)
         if not left:
             self.until.get(agent, {}).pop(token, None)
+            self.returned.add((agent, token))
 
     def _body(self, line: Line) -> None:
         zone = line.get("zone")

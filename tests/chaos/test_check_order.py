@@ -285,6 +285,25 @@ def inherited_hold_has_time_to_come_back() -> Hand:
     return h.step(blocked, coord="c2", stops=stops).commit(blocked, coord="c2", epoch=2, stops=stops)
 
 
+@legal("I6")
+def a_declined_grant_that_is_told_again() -> Hand:
+    h = Hand().confirmed().send("V1", "ask", frame=1, conn=1)
+    h.grant("V1", 1, "A", ms=2_000, conn=1, echo_frame=1).send("V1", "decline", token=1)
+    h.deliver("V1", "granted", token=1, zones=["A"], conn=1, echo_frame=1, remaining_ms=1_990)
+    h.commit(unit("A", "FREE", "V1", 1)).grant("V1", 2, "B", ms=9_000)
+    return h.body("V1", "start").body("V1", "enter", "B").ticks(4_000)
+
+
+@legal("I6")
+def drives_on_in_the_next_zone_when_the_time_of_the_last_one_ends() -> Hand:
+    h = Hand().confirmed().send("V1", "ask", frame=1, conn=1).grant("V1", 1, "A", ms=2_000, conn=1, echo_frame=1)
+    h.body("V1", "enter", "A").grant("V1", 2, "B", ms=9_000).body("V1", "start").body("V1", "enter", "B")
+    h.body("V1", "leave", "A").ticks(2_010)
+    stops = [overdue(1)]
+    blocked = unit("A", "BLOCKED", "V1", 1, cause="OVERDUE")
+    return h.step(blocked, stops=stops).commit(blocked, stops=stops)
+
+
 # -- I9 ------------------------------------------------------------------------------------------------------------
 
 

@@ -96,6 +96,14 @@ def people_push_a_vehicle_in() -> Hand:
     return Hand().confirmed().grant("V1", 1, "A").body("V1", "enter", "A").body("P1", "enter", "A", by="people")
 
 
+@legal("I1")
+def a_release_that_was_refused_as_still_inside() -> Hand:
+    h = Hand().confirmed().grant("V1", 1, "A").body("V1", "enter", "A").body("V1", "leave", "A")
+    h.send("V1", "release", token=1, zones=["A"]).emit("V1", "rejected", reason="STILL_INSIDE", token=1)
+    h.deliver("V1", "rejected", reason="STILL_INSIDE", token=1)
+    return h.body("V1", "enter", "A").body("V1", "leave", "A").send("V1", "release", token=1)
+
+
 # -- I2 ------------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +208,19 @@ def a_restored_ledger_is_distrusted() -> Hand:
     h = Hand().confirmed().grant("V1", 1, "A").fault("restore")
     high = 2 << 40
     return h.leads(epoch=2).commit(confirmed=False, counter=high, incarnation=2, epoch=2)
+
+
+@illegal("I2", "becomes FREE without proof")
+def freed_after_a_release_that_was_refused() -> Hand:
+    h = Hand().confirmed().grant("V1", 1, "A").send("V1", "release", token=1, zones=["A"])
+    h.emit("V1", "rejected", reason="STILL_INSIDE", token=1)
+    return h.commit(unit("A", "FREE", "V1", 1))
+
+
+@legal("I2")
+def an_agent_that_was_made_to_lie() -> Hand:
+    h = Hand().confirmed().grant("V1", 1, "A").body("V1", "enter", "A").fault("early_release", target="V1")
+    return h.send("V1", "release", token=1).commit(unit("A", "FREE", "V1", 1))
 
 
 # -- I3 ------------------------------------------------------------------------------------------------------------
