@@ -14,12 +14,13 @@ from coordinator.core.claims import Obstacle, Waiter
 from coordinator.core.grants import Grant, GrantPhase
 from coordinator.core.model import MAX_PRIORITY, MAX_ZONES_PER_ASK, BlockCause, UnitRecord, UnitState, spoken
 from coordinator.core.rejections import Refusal, Rejection
+from coordinator.core.routing import Routing
 from coordinator.core.sessions import RequestMemo, RequestState, Session
 from coordinator.core.state import Refused, State
 from coordinator.core.zones import InvariantViolation, Move
 
 
-class Asking(State):
+class Asking(Routing):
     """The layer that decides asks."""
 
     def _on_asked(self, event: ev.Asked) -> None:
@@ -127,9 +128,12 @@ class Asking(State):
             arrival=self.queue.next_arrival(),
             since_ms=event.now_ms,
         )
-        obstacles = self.queue.obstacles(waiter)
+        obstacles = self._obstacles(waiter)
+        ring = self._ring(waiter, obstacles)
         if not obstacles:
             self._grant(waiter, session)
+        elif ring is not None:
+            self._answer(event, self._would_deadlock(waiter, ring))
         elif event.no_wait:
             blockers = "; ".join(b.detail for b in self._blockers(obstacles))
             self._answer(event, fx.Rejected(Rejection.BUSY, f"not free: {blockers}", zones=event.zones))
@@ -140,6 +144,8 @@ class Asking(State):
         if len(self.queue) >= self.timing.queue_max:
             raise Refused(Refusal.QUEUE_FULL, f"{len(self.queue)} asks are waiting already", waiting=len(self.queue))
         self.queue.add(waiter)
+        self.routes.wait(waiter.agent_id, waiter.zones)
+        self._note_unsafe(waiter)
         self._remember(session, waiter.request_id, RequestMemo(waiter.payload, RequestState.WAITING))
         self._note_kept_waiting(waiter, obstacles)
         self._recheck_kept_waiting()  # a new wait may free others from a reservation that they stand in the way of
@@ -207,12 +213,16 @@ class Asking(State):
 
     def _serve_waiters(self) -> None:
         """Grants every waiter that can now be served, in order. Ends: each round grants someone or stops."""
+        for waiter, ring in self._look_again():
+            self._drop_waiter(waiter)
+            self._send(waiter.conn, waiter.agent_id, waiter.request_id, self._would_deadlock(waiter, ring))
         while self._dirty:
             dirty, self._dirty = self._dirty, set()
             for waiter in self.queue.waiting_for(dirty):
                 if waiter.silent:
                     continue
-                obstacles = self.queue.obstacles(waiter)
+                obstacles = self._obstacles(waiter)
+                self._note_unsafe(waiter)
                 self._note_kept_waiting(waiter, obstacles)
                 if not obstacles:
                     self._serve(waiter)
@@ -236,6 +246,8 @@ class Asking(State):
 
     def _forget_waiter(self, waiter: Waiter) -> None:
         self.queue.remove(waiter)
+        self._unsafe.pop(waiter.order, None)
+        self.routes.wait_over(waiter.agent_id, waiter.zones)
         self._kept_waiting.pop(waiter.order, None)
         self._dirty.update(waiter.zones)  # what it reserved is open to others again
         self._recheck_kept_waiting()
@@ -271,6 +283,10 @@ class Asking(State):
 def blocker_of(state: State, obstacle: Obstacle, now_ms: int) -> fx.Blocker:
     """One obstacle in words that end in what would resolve it."""
     zone, unit = obstacle.zone, obstacle.unit
+    if unit is None and obstacle.unsafe is not None:
+        others = ", ".join(obstacle.unsafe.waits_for) or "others"
+        detail = f"{zone} is free, but taking it now would lock somebody in: {others} must move first"
+        return fx.Blocker(zone, "UNSAFE", next(iter(obstacle.unsafe.waits_for), ""), 0, detail)
     if unit is None:
         reserver = obstacle.reserver
         if reserver is None:

@@ -12,10 +12,11 @@ The queue is volatile. After a failover agents ask again; their grants and their
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from coordinator.core.model import MAX_PRIORITY, UnitRecord, UnitState
+from coordinator.core.routes import Unsafe
 from coordinator.core.zones import Units
 
 
@@ -34,6 +35,7 @@ class Waiter:
     arrival: int
     since_ms: int
     silent: bool = False
+    unsafe: Unsafe | None = None
     order: tuple[int, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,11 +44,14 @@ class Waiter:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why a zone cannot be given to a waiter now. `unit` is who is inside; `reserver` is who it is kept for."""
+    """Why a zone cannot be given to a waiter now. `unit` is who is inside; `reserver` is who it is kept for;
+    `unsafe` why taking it would lock others in.
+    """
 
     zone: str
     unit: UnitRecord | None = None
     reserver: Waiter | None = None
+    unsafe: Unsafe | None = None
 
 
 class Queue:
@@ -59,6 +64,7 @@ class Queue:
         self._by_zone: dict[str, dict[tuple[int, int], Waiter]] = {}
         self._by_agent: dict[str, dict[str, Waiter]] = {}
         self._arrivals = 0
+        self.goes_first: Callable[[str, str], bool] = lambda agent, other: False
 
     def __len__(self) -> int:
         return len(self._orders)
@@ -140,6 +146,8 @@ class Queue:
                 found.extend(Obstacle(zone, unit=u) for u in self._units.of(zone))
             else:
                 found.extend(Obstacle(zone, reserver=r) for r in keepers)
+        if not found and waiter.unsafe is not None:
+            return [Obstacle(waiter.zones[0], unsafe=waiter.unsafe)]
         return found
 
     def _has_residue(self, waiter: Waiter, zone: str) -> bool:
@@ -149,6 +157,8 @@ class Queue:
         """Whether the reserver cannot be served before this agent has moved on."""
         if not any(zone in reserver.zones for zone in zones):
             return False  # nothing of the reserver's is touched; whether it binds makes no difference
+        if reserver.unsafe is not None and self.goes_first(agent_id, reserver.agent_id):
+            return True
         return agent_id in self.in_the_way_of(reserver)
 
     def in_the_way_of(self, waiter: Waiter) -> set[str]:
@@ -166,7 +176,7 @@ class Queue:
 
     def _agents_against(self, waiter: Waiter, reservers: list[Waiter]) -> list[str]:
         """Who is inside the waiter's full zones, and who may be keeping the others by reservation."""
-        against: list[str] = []
+        against: list[str] = list(waiter.unsafe.waits_for) if waiter.unsafe is not None else []
         for zone in waiter.zones:
             if self._has_residue(waiter, zone):
                 continue

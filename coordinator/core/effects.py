@@ -46,6 +46,7 @@ class Rejected:
     zones: tuple[str, ...] = ()
     stop_ids: tuple[str, ...] = ()
     token: int = 0
+    retreat_zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,21 @@ class Challenged:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """What is left of the route; `can_finish`: an order is known in which it can be driven to its end."""
+
+    zones: tuple[str, ...]
+    can_finish: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """The agent stands in the way of a route; would it go to this zone?"""
+
+    to_zone: str
+
+
+@dataclass(frozen=True, slots=True)
 class GrantsRevoked:
     """Answers RevokeGrants."""
 
@@ -164,6 +180,8 @@ Answer = (
     | StopRaised
     | StopEnded
     | Challenged
+    | Claimed
+    | Yield
     | GrantsRevoked
     | StopsReported
     | ZonesCleared

@@ -97,6 +97,13 @@ class Asked(AgentEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed(AgentEvent):
+    """The agent's remaining route, in the order in which it enters the zones; empty: it has arrived."""
+
+    zones: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled(AgentEvent):
     pass
 

@@ -59,6 +59,16 @@ class Itineraries:
         who = self._who.get(agent)
         return who is not None and self._intents[who].claim is not None
 
+    def has_room(self, zone: str, agent: str) -> bool:
+        """Whether the zone has a free unit, or one of the agent's own."""
+        place, who = self._number[zone], self._who.get(agent)
+        own = who is not None and place in self._tables.travellers[who].held
+        return own or self._tables.free[place] > 0
+
+    def claimants(self) -> list[str]:
+        """Every agent with a declaration, by name."""
+        return sorted(name for name, who in self._who.items() if self._intents[who].claim is not None)
+
     # -- numbers for names
 
     def _enrol(self, agent: str) -> int:

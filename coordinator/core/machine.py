@@ -36,6 +36,7 @@ class Machine(Safety):
             ev.Heard: self._on_heard,
             ev.ConnClosed: self._on_closed,
             ev.Asked: self._on_asked,
+            ev.Claimed: self._on_claimed,
             ev.Cancelled: self._on_cancelled,
             ev.Released: self._on_released,
             ev.Abandoned: self._on_abandoned,

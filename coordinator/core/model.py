@@ -93,6 +93,8 @@ class FloorSpec:
     zones: tuple[ZoneSpec, ...]
     areas: tuple[tuple[str, tuple[str, ...]], ...] = ()
     agent_kinds: tuple[str, ...] = ()
+    neighbours: tuple[tuple[str, str], ...] = ()
+    """Pairs (from, to) of zones that a vehicle may drive between."""
 
     def __post_init__(self) -> None:
         names = [z.name for z in self.zones]

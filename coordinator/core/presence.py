@@ -56,7 +56,7 @@ class Presence(Stopping):
         if self._new_ledger:
             self.counter = replace(self.counter, confirmed=event.assume_empty)
             if event.assume_empty:
-                self.units.confirm_empty(self.counter.incarnation)
+                self._confirm_empty()
                 self._audit("clearance", "assume-empty", "started with --assume-empty", ("*",), event.recorded_at)
             self._write(self.counter)
         floor = FloorRecord(self.floor.site, self.floor.version, self.floor.hash)

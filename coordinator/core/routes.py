@@ -32,7 +32,7 @@ MAX_YIELDS = 8
 
 MAX_RETREATS_TRIED = 2
 LOOK_AGAIN = 16
-"""After so many vacations those who cannot arrive are looked at again, even if none was of a zone that they wait for."""
+"""After so many vacations those who cannot arrive are looked at again, whatever zones these were of."""
 
 STEP_EFFORT = 8
 ORDER_EFFORT = 16
@@ -108,7 +108,11 @@ class RouteBook(Itineraries):
     # -- what the machine tells
 
     def occupy(self, zone: str, agent: str, *, visit: bool = False) -> None:
-        """The agent takes a unit of the zone; `visit`: by a grant, so that it may be from off the floor."""
+        """The agent (empty: somebody unknown) takes a unit of the zone; `visit`: by a grant, maybe from outside."""
+        if not agent:
+            self._count(self._number[zone], -1)
+            self._trial, self._picture, self._stale = None, None, True
+            return
         who, place = self._enrol(agent), self._number[zone]
         intent, trial, self._picture = self._intents[who], self._trial, None
         if not self._tables.travellers[who].held:
@@ -128,6 +132,10 @@ class RouteBook(Itineraries):
 
     def vacate(self, zone: str, agent: str) -> None:
         """The agent gives a unit of the zone back. KeyError when it has none."""
+        if not agent:
+            self._count(self._number[zone], 1)
+            self._trial, self._picture, self._stale = None, None, True
+            return
         who, place = self._who[agent], self._number[zone]
         traveller = self._tables.travellers[who]
         self._give(who, place)

@@ -201,7 +201,7 @@ class Safety(Presence):
         if confirm:
             self.counter = replace(self.counter, confirmed=True)
             self._write(self.counter)
-            changed = {u.zone for u in self.units.confirm_empty(self.counter.incarnation)}
+            changed = {u.zone for u in self._confirm_empty()}
             self._dirty.update(changed)
             self._changes.zones.update(changed)
             cleared |= changed

@@ -177,7 +177,18 @@ class Floor:
             ),
             areas=tuple((name, tuple(sorted(zones))) for name, zones in sorted(self.areas.items())),
             agent_kinds=tuple(sorted(self.agent_kinds)),
+            neighbours=self._zone_moves(),
         )
+
+    def _zone_moves(self) -> tuple[tuple[str, str], ...]:
+        """Every pair of zones with a move from the one to the other, sorted; arrows are obeyed."""
+        pairs = {
+            (name, self._zone_of[there])
+            for (x, y), name in self._zone_of.items()
+            for there in self.moves(x, y)
+            if self._zone_of[there] != name
+        }
+        return tuple(sorted(pairs))
 
     def to_yaml(self) -> str:
         """The floor file; reading it gives an equal floor."""

@@ -19,6 +19,7 @@ from zonelock.v1 import zone_service_pb2 as zpb
 from coordinator.core import events as ev
 from coordinator.core.model import BlockCause
 from coordinator.core.rejections import Refusal
+from coordinator.core.routing import MAX_CLAIM_ZONES
 from coordinator.floor import Floor
 from coordinator.rpc.errors import RequestRefused, bad_field, bad_size
 from coordinator.rpc.limits import (
@@ -186,6 +187,16 @@ def asked(origin: Origin, ask: zpb.Ask) -> ev.Asked:
     )
 
 
+def claimed(origin: Origin, claim: zpb.Claim) -> ev.Claimed:
+    return ev.Claimed(
+        now_ms=origin.now_ms,
+        cause=origin.cause,
+        conn=origin.conn,
+        agent_id=origin.agent_id,
+        zones=names("claim.zones", claim.zones, MAX_CLAIM_ZONES),
+    )
+
+
 def cancelled(origin: Origin, cancel: zpb.Cancel) -> ev.Cancelled:
     return ev.Cancelled(
         now_ms=origin.now_ms,
@@ -262,7 +273,8 @@ def reported(origin: Origin, telemetry: zpb.Telemetry, floor: Floor) -> ev.Repor
         inside=_inside(telemetry, position, floor),
         progress_permille=integer("telemetry.progress_permille", telemetry.progress_permille, 0, MAX_PERMILLE),
         activity=text("telemetry.activity", telemetry.activity),
-        nonce=integer("telemetry.nonce", telemetry.nonce, 0, MAX_INT),
+        # A proof of vacancy needs the whole contour: a point outside says nothing about the rest.
+        nonce=integer("telemetry.nonce", telemetry.nonce, 0, MAX_INT) if telemetry.inside_known else 0,
     )
 
 
@@ -306,6 +318,7 @@ def goodbye(origin: Origin) -> ev.SaidGoodbye:
 _OPERATIONS: dict[str, Callable[[Origin, zpb.Operation, Floor], ev.Event]] = {
     "hello": lambda o, op, _: hello(o, op.hello),
     "ask": lambda o, op, _: asked(o, op.ask),
+    "claim": lambda o, op, _: claimed(o, op.claim),
     "cancel": lambda o, op, _: cancelled(o, op.cancel),
     "release": lambda o, op, _: released(o, op.release),
     "abandon": lambda o, op, _: abandoned(o, op.abandon),

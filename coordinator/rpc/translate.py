@@ -22,7 +22,7 @@ REJECT_REASONS = {r: zpb.RejectReason.Value(f"REJECT_REASON_{r.value}") for r in
 STOP_CAUSES = {c: fpb.StopCause.Value(f"STOP_CAUSE_{c.value}") for c in StopCause}
 BLOCKER_KINDS = {
     kind: fpb.BlockerKind.Value(f"BLOCKER_KIND_{kind}")
-    for kind in ("HELD", "BLOCKED", "UNKNOWN", "RESERVED", "STOPPED")
+    for kind in ("HELD", "BLOCKED", "UNKNOWN", "RESERVED", "STOPPED", "UNSAFE")
 }
 
 
@@ -106,6 +106,7 @@ def rejected_message(rejected: fx.Rejected) -> zpb.Rejected:
         zones=rejected.zones,
         stop_ids=rejected.stop_ids,
         token=rejected.token,
+        retreat_zone=rejected.retreat_zone,
     )
 
 
@@ -195,6 +196,10 @@ def _fill_notice(message: zpb.Answer, answer: fx.Answer) -> None:
     match answer:
         case fx.Cancelled():
             message.cancelled.SetInParent()
+        case fx.Claimed():
+            message.claimed.CopyFrom(zpb.Claimed(zones=answer.zones, can_finish=answer.can_finish))
+        case fx.Yield():
+            message.yield_to.CopyFrom(zpb.YieldTo(to_zone=answer.to_zone))
         case fx.Abandoned():
             message.abandoned.CopyFrom(zpb.Abandoned(token=answer.token, zones=answer.zones))
         case fx.Warned():

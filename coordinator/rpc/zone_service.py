@@ -15,6 +15,7 @@ from coordinator.rpc import requests, unary
 from coordinator.rpc.errors import RequestRefused, Tally, answered
 from coordinator.rpc.limits import MAX_CLEARED_NAMES, RpcLimits
 from coordinator.rpc.picture import resolve_zones, zone_message
+from coordinator.rpc.planning import Planning
 from coordinator.rpc.port import Runtime
 from coordinator.rpc.session import SessionStream
 from coordinator.rpc.translate import Greeting, floor_message
@@ -30,6 +31,7 @@ class ZoneService(zgrpc.ZoneServiceServicer):
         self._runtime, self._floor, self._feed, self._limits = runtime, floor, feed, limits
         self.tally = tally
         self._floor_pb = floor_message(floor)
+        self._planning = Planning(floor)
         self._sessions: set[SessionStream] = set()
 
     def end_sessions(self, message: str) -> None:
@@ -69,6 +71,10 @@ class ZoneService(zgrpc.ZoneServiceServicer):
         wanted = requests.names("names", request.names, MAX_CLEARED_NAMES)
         zones = resolve_zones(machine, wanted)
         return zpb.ListZonesResponse(zones=[zone_message(machine, zone, now_ms) for zone in zones])
+
+    @answered
+    async def PlanRoute(self, request: zpb.PlanRouteRequest, context: Any) -> zpb.PlanRouteResponse:  # noqa: N802
+        return await self._planning.answer(self._runtime.machine, request, self._runtime.now_ms())
 
     @answered
     async def WatchFloor(self, request: zpb.WatchFloorRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802

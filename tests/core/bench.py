@@ -119,6 +119,9 @@ class Bench:
             if self.latched.get(send.agent_id):
                 self.fail(f"I5: {send.agent_id} was granted {answer.zones} while latched")
             self.inside.setdefault(send.agent_id, set()).update(answer.zones)
+        elif isinstance(answer, fx.ZonesCleared):
+            for places in self.inside.values():
+                places.difference_update(answer.zones)
         elif isinstance(answer, fx.StopRaised):
             self.latched.setdefault(send.agent_id, set()).add(answer.stop.stop_id)
         elif isinstance(answer, fx.StopEnded):
@@ -197,14 +200,9 @@ class Bench:
 
     def clear(self, *zones: str, operator: str = "ann", reason: str = "looked", **more: Any) -> list[fx.Answer]:
         """The operator looks first: whoever was there has been taken away."""
-        answers = self.do(
+        return self.do(
             ev.ClearAsked(now_ms=self.now_ms, conn=0, operator=operator, reason=reason, zones=tuple(zones), **more)
         )
-        for answer in answers:
-            if isinstance(answer, fx.ZonesCleared):
-                for places in self.inside.values():
-                    places.difference_update(answer.zones)
-        return answers
 
     def _who(self, agent: str) -> dict[str, Any]:
         return {"now_ms": self.now_ms, "conn": self.streams.get(agent, -1), "agent_id": agent}

@@ -160,6 +160,8 @@ class _BlockerKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BlockerKi
     BLOCKER_KIND_UNKNOWN: _BlockerKind.ValueType  # 3
     BLOCKER_KIND_RESERVED: _BlockerKind.ValueType  # 4
     BLOCKER_KIND_STOPPED: _BlockerKind.ValueType  # 5
+    BLOCKER_KIND_UNSAFE: _BlockerKind.ValueType  # 6
+    """The zone is free, but taking it now would lock another agent in."""
 
 class BlockerKind(_BlockerKind, metaclass=_BlockerKindEnumTypeWrapper): ...
 
@@ -169,6 +171,8 @@ BLOCKER_KIND_BLOCKED: BlockerKind.ValueType  # 2
 BLOCKER_KIND_UNKNOWN: BlockerKind.ValueType  # 3
 BLOCKER_KIND_RESERVED: BlockerKind.ValueType  # 4
 BLOCKER_KIND_STOPPED: BlockerKind.ValueType  # 5
+BLOCKER_KIND_UNSAFE: BlockerKind.ValueType  # 6
+"""The zone is free, but taking it now would lock another agent in."""
 Global___BlockerKind: _TypeAlias = BlockerKind  # noqa: Y015
 
 class _StopCause:

@@ -76,6 +76,8 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     """The waiter's agent went away, or the wait ran out."""
     REJECT_REASON_REVOKED: _RejectReason.ValueType  # 12
     """The grant is being taken back; it cannot be extended."""
+    REJECT_REASON_WOULD_DEADLOCK: _RejectReason.ValueType  # 13
+    """Waiting cannot help: others wait for what the agent holds. Plan another way or draw back; see retreat_zone."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper): ...
 
@@ -104,6 +106,8 @@ REJECT_REASON_WAIT_ENDED: RejectReason.ValueType  # 11
 """The waiter's agent went away, or the wait ran out."""
 REJECT_REASON_REVOKED: RejectReason.ValueType  # 12
 """The grant is being taken back; it cannot be extended."""
+REJECT_REASON_WOULD_DEADLOCK: RejectReason.ValueType  # 13
+"""Waiting cannot help: others wait for what the agent holds. Plan another way or draw back; see retreat_zone."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 @_typing.final
@@ -149,6 +153,7 @@ class Operation(_message.Message):
     TELEMETRY_FIELD_NUMBER: _builtins.int
     STOP_ACK_FIELD_NUMBER: _builtins.int
     GOODBYE_FIELD_NUMBER: _builtins.int
+    CLAIM_FIELD_NUMBER: _builtins.int
     PROVE_VACANCY_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     @_builtins.property
@@ -172,6 +177,8 @@ class Operation(_message.Message):
     @_builtins.property
     def goodbye(self) -> Global___Goodbye: ...
     @_builtins.property
+    def claim(self) -> Global___Claim: ...
+    @_builtins.property
     def prove_vacancy(self) -> Global___ProveVacancy: ...
     def __init__(
         self,
@@ -187,13 +194,14 @@ class Operation(_message.Message):
         telemetry: Global___Telemetry | None = ...,
         stop_ack: Global___StopAck | None = ...,
         goodbye: Global___Goodbye | None = ...,
+        claim: Global___Claim | None = ...,
         prove_vacancy: Global___ProveVacancy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "ask", b"ask", "cancel", b"cancel", "decline", b"decline", "extend", b"extend", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "prove_vacancy", b"prove_vacancy", "release", b"release", "stop_ack", b"stop_ack", "telemetry", b"telemetry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "ask", b"ask", "cancel", b"cancel", "claim", b"claim", "decline", b"decline", "extend", b"extend", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "prove_vacancy", b"prove_vacancy", "release", b"release", "stop_ack", b"stop_ack", "telemetry", b"telemetry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "agent_id", b"agent_id", "ask", b"ask", "cancel", b"cancel", "decline", b"decline", "extend", b"extend", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "prove_vacancy", b"prove_vacancy", "release", b"release", "stop_ack", b"stop_ack", "telemetry", b"telemetry"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandon", b"abandon", "agent_id", b"agent_id", "ask", b"ask", "cancel", b"cancel", "claim", b"claim", "decline", b"decline", "extend", b"extend", "goodbye", b"goodbye", "hello", b"hello", "kind", b"kind", "prove_vacancy", b"prove_vacancy", "release", b"release", "stop_ack", b"stop_ack", "telemetry", b"telemetry"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "ask", "cancel", "release", "abandon", "decline", "extend", "telemetry", "stop_ack", "goodbye", "prove_vacancy"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "ask", "cancel", "release", "abandon", "decline", "extend", "telemetry", "stop_ack", "goodbye", "claim", "prove_vacancy"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -287,6 +295,31 @@ class Ask(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Ask: _TypeAlias = Ask  # noqa: Y015
+
+@_typing.final
+class Claim(_message.Message):
+    """The rest of the agent's route: the zones that it still has to enter, in order; at most 2,000. Replaces what it
+    claimed before and is worked off by its grants. With it, steps are granted only if everybody who claimed can still
+    arrive. An empty claim says: I have arrived, I stay here, and I go elsewhere when asked to yield.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        zones: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["zones", b"zones"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Claim: _TypeAlias = Claim  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
@@ -574,6 +607,8 @@ class Answer(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     REVOKED_FIELD_NUMBER: _builtins.int
     CHALLENGED_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
+    YIELD_TO_FIELD_NUMBER: _builtins.int
     agent_id: _builtins.str
     request_id: _builtins.str
     """The request this answers; empty for what the coordinator says by itself."""
@@ -607,6 +642,10 @@ class Answer(_message.Message):
     def revoked(self) -> Global___Revoked: ...
     @_builtins.property
     def challenged(self) -> Global___Challenged: ...
+    @_builtins.property
+    def claimed(self) -> Global___Claimed: ...
+    @_builtins.property
+    def yield_to(self) -> Global___YieldTo: ...
     def __init__(
         self,
         *,
@@ -627,12 +666,14 @@ class Answer(_message.Message):
         failed: Global___Failed | None = ...,
         revoked: Global___Revoked | None = ...,
         challenged: Global___Challenged | None = ...,
+        claimed: Global___Claimed | None = ...,
+        yield_to: Global___YieldTo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "cancelled", b"cancelled", "challenged", b"challenged", "expired", b"expired", "extended", b"extended", "failed", b"failed", "granted", b"granted", "kind", b"kind", "queued", b"queued", "rejected", b"rejected", "released", b"released", "revoked", b"revoked", "stop_ended", b"stop_ended", "stop_raised", b"stop_raised", "warned", b"warned", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "cancelled", b"cancelled", "challenged", b"challenged", "claimed", b"claimed", "expired", b"expired", "extended", b"extended", "failed", b"failed", "granted", b"granted", "kind", b"kind", "queued", b"queued", "rejected", b"rejected", "released", b"released", "revoked", b"revoked", "stop_ended", b"stop_ended", "stop_raised", b"stop_raised", "warned", b"warned", "welcome", b"welcome", "yield_to", b"yield_to"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "agent_id", b"agent_id", "cancelled", b"cancelled", "challenged", b"challenged", "expired", b"expired", "extended", b"extended", "failed", b"failed", "granted", b"granted", "kind", b"kind", "queued", b"queued", "rejected", b"rejected", "released", b"released", "request_id", b"request_id", "revoked", b"revoked", "stop_ended", b"stop_ended", "stop_raised", b"stop_raised", "warned", b"warned", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abandoned", b"abandoned", "agent_id", b"agent_id", "cancelled", b"cancelled", "challenged", b"challenged", "claimed", b"claimed", "expired", b"expired", "extended", b"extended", "failed", b"failed", "granted", b"granted", "kind", b"kind", "queued", b"queued", "rejected", b"rejected", "released", b"released", "request_id", b"request_id", "revoked", b"revoked", "stop_ended", b"stop_ended", "stop_raised", b"stop_raised", "warned", b"warned", "welcome", b"welcome", "yield_to", b"yield_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "granted", "queued", "rejected", "cancelled", "released", "abandoned", "extended", "warned", "expired", "stop_raised", "stop_ended", "failed", "revoked", "challenged"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "granted", "queued", "rejected", "cancelled", "released", "abandoned", "extended", "warned", "expired", "stop_raised", "stop_ended", "failed", "revoked", "challenged", "claimed", "yield_to"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -772,9 +813,12 @@ class Rejected(_message.Message):
     ZONES_FIELD_NUMBER: _builtins.int
     STOP_IDS_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    RETREAT_ZONE_FIELD_NUMBER: _builtins.int
     reason: Global___RejectReason.ValueType
     message: _builtins.str
     token: _builtins.int
+    retreat_zone: _builtins.str
+    """With WOULD_DEADLOCK: a zone to draw back to, in nobody's way; empty when there is none."""
     @_builtins.property
     def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -787,10 +831,11 @@ class Rejected(_message.Message):
         zones: _abc.Iterable[_builtins.str] | None = ...,
         stop_ids: _abc.Iterable[_builtins.str] | None = ...,
         token: _builtins.int = ...,
+        retreat_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "stop_ids", b"stop_ids", "token", b"token", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason", "retreat_zone", b"retreat_zone", "stop_ids", b"stop_ids", "token", b"token", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -810,6 +855,55 @@ class Cancelled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Cancelled: _TypeAlias = Cancelled  # noqa: Y015
+
+@_typing.final
+class Claimed(_message.Message):
+    """The claim as it now stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONES_FIELD_NUMBER: _builtins.int
+    CAN_FINISH_FIELD_NUMBER: _builtins.int
+    can_finish: _builtins.bool
+    """An order is known in which everybody who claimed, this agent too, can arrive. Otherwise plan another way."""
+    @_builtins.property
+    def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is left of the route."""
+
+    def __init__(
+        self,
+        *,
+        zones: _abc.Iterable[_builtins.str] | None = ...,
+        can_finish: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["can_finish", b"can_finish", "zones", b"zones"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Claimed: _TypeAlias = Claimed  # noqa: Y015
+
+@_typing.final
+class YieldTo(_message.Message):
+    """The agent stands in the way of somebody's route: would it claim a route to this zone and go there?"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TO_ZONE_FIELD_NUMBER: _builtins.int
+    to_zone: _builtins.str
+    def __init__(
+        self,
+        *,
+        to_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["to_zone", b"to_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___YieldTo: _TypeAlias = YieldTo  # noqa: Y015
 
 @_typing.final
 class Released(_message.Message):
@@ -1334,6 +1428,99 @@ class ListZonesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListZonesResponse: _TypeAlias = ListZonesResponse  # noqa: Y015
+
+@_typing.final
+class PlanRouteRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_ZONE_FIELD_NUMBER: _builtins.int
+    TO_ZONE_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    AGENT_KIND_FIELD_NUMBER: _builtins.int
+    ALTERNATIVES_FIELD_NUMBER: _builtins.int
+    from_zone: _builtins.str
+    to_zone: _builtins.str
+    agent_id: _builtins.str
+    """What this agent holds is not in its own way; may be empty."""
+    agent_kind: _builtins.str
+    """Whose speed counts; the slowest kind of the floor when empty."""
+    alternatives: _builtins.int
+    """1 to 3; 3 when 0."""
+    def __init__(
+        self,
+        *,
+        from_zone: _builtins.str = ...,
+        to_zone: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+        agent_kind: _builtins.str = ...,
+        alternatives: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "agent_kind", b"agent_kind", "alternatives", b"alternatives", "from_zone", b"from_zone", "to_zone", b"to_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanRouteRequest: _TypeAlias = PlanRouteRequest  # noqa: Y015
+
+@_typing.final
+class PlannedRoute(_message.Message):
+    """One way, quickest first. Nothing is reserved by planning it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONES_FIELD_NUMBER: _builtins.int
+    TRAVEL_MS_FIELD_NUMBER: _builtins.int
+    WAIT_MS_FIELD_NUMBER: _builtins.int
+    FULL_ZONES_FIELD_NUMBER: _builtins.int
+    travel_ms: _builtins.int
+    wait_ms: _builtins.int
+    """For zones that are held now and are not expected to be free by then."""
+    @_builtins.property
+    def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the order in which they are entered, from_zone left out."""
+
+    @_builtins.property
+    def full_zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The zones of this way that are full now."""
+
+    def __init__(
+        self,
+        *,
+        zones: _abc.Iterable[_builtins.str] | None = ...,
+        travel_ms: _builtins.int = ...,
+        wait_ms: _builtins.int = ...,
+        full_zones: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["full_zones", b"full_zones", "travel_ms", b"travel_ms", "wait_ms", b"wait_ms", "zones", b"zones"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedRoute: _TypeAlias = PlannedRoute  # noqa: Y015
+
+@_typing.final
+class PlanRouteResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedRoute]:
+        """Empty when there is no way that avoids what is blocked, stopped or unknown."""
+
+    def __init__(
+        self,
+        *,
+        routes: _abc.Iterable[Global___PlannedRoute] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["routes", b"routes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanRouteResponse: _TypeAlias = PlanRouteResponse  # noqa: Y015
 
 @_typing.final
 class WatchFloorRequest(_message.Message):

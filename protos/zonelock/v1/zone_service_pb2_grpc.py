@@ -66,6 +66,11 @@ class ZoneServiceStub:
                 request_serializer=zonelock_dot_v1_dot_zone__service__pb2.ListZonesRequest.SerializeToString,
                 response_deserializer=zonelock_dot_v1_dot_zone__service__pb2.ListZonesResponse.FromString,
                 _registered_method=True)
+        self.PlanRoute = channel.unary_unary(
+                '/zonelock.v1.ZoneService/PlanRoute',
+                request_serializer=zonelock_dot_v1_dot_zone__service__pb2.PlanRouteRequest.SerializeToString,
+                response_deserializer=zonelock_dot_v1_dot_zone__service__pb2.PlanRouteResponse.FromString,
+                _registered_method=True)
         self.WatchFloor = channel.unary_stream(
                 '/zonelock.v1.ZoneService/WatchFloor',
                 request_serializer=zonelock_dot_v1_dot_zone__service__pb2.WatchFloorRequest.SerializeToString,
@@ -116,6 +121,13 @@ class ZoneServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanRoute(self, request, context):
+        """Up to three ways from zone to zone around what is held. Reads only; promises nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchFloor(self, request, context):
         """A whole picture first, then what changed.
         """
@@ -155,6 +167,11 @@ def add_ZoneServiceServicer_to_server(servicer, server):
                     servicer.ListZones,
                     request_deserializer=zonelock_dot_v1_dot_zone__service__pb2.ListZonesRequest.FromString,
                     response_serializer=zonelock_dot_v1_dot_zone__service__pb2.ListZonesResponse.SerializeToString,
+            ),
+            'PlanRoute': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanRoute,
+                    request_deserializer=zonelock_dot_v1_dot_zone__service__pb2.PlanRouteRequest.FromString,
+                    response_serializer=zonelock_dot_v1_dot_zone__service__pb2.PlanRouteResponse.SerializeToString,
             ),
             'WatchFloor': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchFloor,
@@ -326,6 +343,33 @@ class ZoneService:
             '/zonelock.v1.ZoneService/ListZones',
             zonelock_dot_v1_dot_zone__service__pb2.ListZonesRequest.SerializeToString,
             zonelock_dot_v1_dot_zone__service__pb2.ListZonesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanRoute(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zonelock.v1.ZoneService/PlanRoute',
+            zonelock_dot_v1_dot_zone__service__pb2.PlanRouteRequest.SerializeToString,
+            zonelock_dot_v1_dot_zone__service__pb2.PlanRouteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class ZoneServiceStub:
     Extend: _grpc.UnaryUnaryMultiCallable[_zone_service_pb2.ExtendRequest, _zone_service_pb2.ExtendResponse]
     GetFloor: _grpc.UnaryUnaryMultiCallable[_zone_service_pb2.GetFloorRequest, _zone_service_pb2.GetFloorResponse]
     ListZones: _grpc.UnaryUnaryMultiCallable[_zone_service_pb2.ListZonesRequest, _zone_service_pb2.ListZonesResponse]
+    PlanRoute: _grpc.UnaryUnaryMultiCallable[_zone_service_pb2.PlanRouteRequest, _zone_service_pb2.PlanRouteResponse]
+    """Up to three ways from zone to zone around what is held. Reads only; promises nothing."""
     WatchFloor: _grpc.UnaryStreamMultiCallable[_zone_service_pb2.WatchFloorRequest, _zone_service_pb2.WatchFloorResponse]
     """A whole picture first, then what changed."""
 
@@ -61,6 +63,8 @@ class ZoneServiceAsyncStub(ZoneServiceStub):
     Extend: _aio.UnaryUnaryMultiCallable[_zone_service_pb2.ExtendRequest, _zone_service_pb2.ExtendResponse]  # type: ignore[assignment]
     GetFloor: _aio.UnaryUnaryMultiCallable[_zone_service_pb2.GetFloorRequest, _zone_service_pb2.GetFloorResponse]  # type: ignore[assignment]
     ListZones: _aio.UnaryUnaryMultiCallable[_zone_service_pb2.ListZonesRequest, _zone_service_pb2.ListZonesResponse]  # type: ignore[assignment]
+    PlanRoute: _aio.UnaryUnaryMultiCallable[_zone_service_pb2.PlanRouteRequest, _zone_service_pb2.PlanRouteResponse]  # type: ignore[assignment]
+    """Up to three ways from zone to zone around what is held. Reads only; promises nothing."""
     WatchFloor: _aio.UnaryStreamMultiCallable[_zone_service_pb2.WatchFloorRequest, _zone_service_pb2.WatchFloorResponse]  # type: ignore[assignment]
     """A whole picture first, then what changed."""
 
@@ -112,6 +116,14 @@ class ZoneServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _zone_service_pb2.ListZonesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_zone_service_pb2.ListZonesResponse, _abc.Awaitable[_zone_service_pb2.ListZonesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def PlanRoute(
+        self,
+        request: _zone_service_pb2.PlanRouteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_zone_service_pb2.PlanRouteResponse, _abc.Awaitable[_zone_service_pb2.PlanRouteResponse]]:
+        """Up to three ways from zone to zone around what is held. Reads only; promises nothing."""
 
     @_abc_1.abstractmethod
     def WatchFloor(

@@ -1,0 +1,188 @@
+"""Routes in the machine: mirrors every unit to the route book, asks it before each grant, and follows up on its words.
+
+Owns when an unsafe ask is looked at again (I9): as soon as one of those it waits for moves or declares anew, and every
+LOOK_MS besides. A waiter that has become part of a ring is told so, one per ring and look, so that not all of them draw
+back from each other at once. Idle agents in the way of a route are asked to yield.
+"""
+
+from __future__ import annotations
+
+from coordinator.core import effects as fx
+from coordinator.core import events as ev
+from coordinator.core.claims import Obstacle, Waiter
+from coordinator.core.model import BlockCause, FloorSpec, Ledger, Timing, UnitRecord, UnitState
+from coordinator.core.rejections import Refusal, Rejection
+from coordinator.core.routes import RouteBook, Unsafe, Why
+from coordinator.core.state import Refused, State
+from coordinator.core.zones import InvariantViolation, Move
+
+MAX_CLAIM_ZONES = 2_000
+LOOK_MS = 500
+YIELD_AGAIN_MS = 5_000
+"""An agent that was asked to yield and still stands there is asked again after this long."""
+
+_LOST_CLAIM = frozenset({BlockCause.OVERDUE, BlockCause.ABANDONED, BlockCause.UNCERTAIN})
+"""Ends of a grant after which nobody can count on the holder's route any more."""
+
+
+class Routing(State):
+    """The layer of routes."""
+
+    def __init__(self, floor: FloorSpec, ledger: Ledger, timing: Timing, now_ms: int) -> None:
+        super().__init__(floor, ledger, timing, now_ms)
+        self.routes = RouteBook(((z.name, z.capacity) for z in floor.zones), floor.neighbours)
+        self.queue.goes_first = self.routes.goes_first
+        self._unsafe: dict[tuple[int, int], Waiter] = {}
+        self._asked_to_yield: dict[str, int] = {}
+        self._looked_at_ms = now_ms
+        for unit in self.units:
+            occupant = _occupant(unit)
+            if occupant is not None:
+                self.routes.occupy(unit.zone, occupant)
+
+    # -- the mirror ----------------------------------------------------------------------------------------------
+
+    def _move(self, before: UnitRecord, move: Move, after: UnitRecord) -> None:
+        super()._move(before, move, after)
+        was, now = _occupant(before), _occupant(after)
+        if was != now:
+            if was is not None:
+                self.routes.vacate(after.zone, was)
+            if now is not None:
+                self.routes.occupy(after.zone, now, visit=move is Move.GRANT)
+        elif before.state is UnitState.HELD and after.state is UnitState.BLOCKED:
+            if after.cause in _LOST_CLAIM:
+                self.routes.forget(after.agent_id)
+            else:
+                self.routes.stands(after.agent_id)
+        else:
+            return
+        for agent_id in sorted({was or "", now or ""}):
+            self._moved_on(agent_id)
+
+    def _confirm_empty(self) -> list[UnitRecord]:
+        """Every UNKNOWN unit becomes FREE in one write of the counter."""
+        freed = self.units.confirm_empty(self.counter.incarnation)
+        for unit in freed:
+            self.routes.vacate(unit.zone, "")
+        return freed
+
+    def _moved_on(self, agent_id: str) -> None:
+        for waiter in self._unsafe.values():
+            if waiter.unsafe is not None and agent_id in waiter.unsafe.waits_for:
+                self._dirty.update(waiter.zones)
+
+    # -- claims --------------------------------------------------------------------------------------------------
+
+    def _on_claimed(self, event: ev.Claimed) -> None:
+        self._speaker(event)
+        if len(event.zones) > MAX_CLAIM_ZONES:
+            raise Refused(
+                Refusal.TOO_MANY_ZONES,
+                f"zones: {len(event.zones)} of them; at most {MAX_CLAIM_ZONES} in one claim",
+                zones=len(event.zones),
+            )
+        for zone in event.zones:
+            self._check_zone(zone)
+        self.routes.declare(event.agent_id, event.zones)
+        self._asked_to_yield.pop(event.agent_id, None)
+        for waiter in self.queue.of_agent(event.agent_id):
+            self._dirty.update(waiter.zones)
+        self._moved_on(event.agent_id)
+        self._changes.agents.add(event.agent_id)
+        remaining = self.routes.remaining(event.agent_id)
+        self._answer(event, fx.Claimed(remaining, not remaining or self.routes.can_finish(event.agent_id)))
+
+    # -- asks ----------------------------------------------------------------------------------------------------
+
+    def _obstacles(self, waiter: Waiter) -> list[Obstacle]:
+        """What keeps the zones from a waiter now; decides afresh whether the step would be safe."""
+        waiter.unsafe = None
+        obstacles = self.queue.obstacles(waiter)
+        if not obstacles:
+            full = [zone for zone in waiter.zones if not self.routes.has_room(zone, waiter.agent_id)]
+            if full:
+                raise InvariantViolation(
+                    f"I1: {', '.join(full)}: free by the units, taken by the routes' mirror of them"
+                )
+            verdict = self.routes.decide(waiter.agent_id, waiter.zones)
+            if isinstance(verdict, Unsafe):
+                waiter.unsafe = verdict
+                obstacles = self.queue.obstacles(waiter)
+        return obstacles
+
+    def _note_unsafe(self, waiter: Waiter) -> None:
+        if waiter.unsafe is not None:
+            self._unsafe[waiter.order] = waiter
+        else:
+            self._unsafe.pop(waiter.order, None)
+
+    def _ring(self, waiter: Waiter, obstacles: list[Obstacle]) -> Unsafe | None:
+        """The ring that the asker's own holding closes, if it does."""
+        verdict = waiter.unsafe
+        if verdict is None and any(o.unit is not None for o in obstacles) and self.units.of_agent(waiter.agent_id):
+            decided = self.routes.decide(waiter.agent_id, waiter.zones)
+            verdict = decided if isinstance(decided, Unsafe) else None
+        return verdict if verdict is not None and verdict.why is Why.WOULD_DEADLOCK else None
+
+    def _would_deadlock(self, waiter: Waiter, ring: Unsafe) -> fx.Rejected:
+        way_out = f"draw back to {ring.retreat}, or plan another way" if ring.retreat else "plan another way"
+        message = f"waiting cannot help {waiter.agent_id}: {ring.story()}; {way_out}"
+        return fx.Rejected(Rejection.WOULD_DEADLOCK, message, zones=waiter.zones, retreat_zone=ring.retreat)
+
+    # -- looking again -------------------------------------------------------------------------------------------
+
+    def _look_again(self) -> list[tuple[Waiter, Unsafe]]:
+        """Every LOOK_MS: unsafe asks afresh, idle agents asked to yield; returns one waiter of each ring to be told."""
+        if self.now_ms - self._looked_at_ms < LOOK_MS:
+            return []
+        self._looked_at_ms = self.now_ms
+        for waiter in self._unsafe.values():
+            self._dirty.update(waiter.zones)
+        self._drop_claims_of_the_lost()
+        self._ask_to_yield()
+        told: list[tuple[Waiter, Unsafe]] = []
+        involved: set[str] = set()
+        for waiter in self.queue.in_order():
+            if waiter.agent_id in involved or waiter.silent or not self.routes.declared(waiter.agent_id):
+                continue
+            ring = self._ring(waiter, self.queue.obstacles(waiter))
+            if ring is not None:
+                members = {link.agent for link in ring.cycle}
+                if not members & involved:
+                    told.append((waiter, ring))
+                involved |= members
+        return told
+
+    def _drop_claims_of_the_lost(self) -> None:
+        for agent_id in self.routes.claimants():
+            session = self.sessions.get(agent_id)
+            gone = session.gone_since_ms if session is not None else None
+            away = session is not None and session.stream is None
+            if session is None or (away and (gone is None or self.now_ms - gone > self.timing.lost_ms)):
+                self.routes.forget(agent_id)
+                self._moved_on(agent_id)
+
+    def _ask_to_yield(self) -> None:
+        idle = [a for a in self.routes.claimants() if not self.routes.remaining(a) and self._would_hear(a)]
+        for agent_id, zone in self.routes.yield_requests(idle):
+            last = self._asked_to_yield.get(agent_id)
+            if last is None or self.now_ms - last >= YIELD_AGAIN_MS:
+                self._asked_to_yield[agent_id] = self.now_ms
+                self._tell(agent_id, fx.Yield(zone))
+
+    def _would_hear(self, agent_id: str) -> bool:
+        session = self.sessions.get(agent_id)
+        conn = self.conns.get(session.stream) if session is not None and session.stream is not None else None
+        return conn is not None and not conn.silent and not self.queue.of_agent(agent_id)
+
+
+def _occupant(unit: UnitRecord) -> str | None:
+    """Who is in the unit: an agent, nobody (None), or somebody unknown (empty)."""
+    match unit.state:
+        case UnitState.FREE:
+            return None
+        case UnitState.UNKNOWN:
+            return ""
+        case _:
+            return unit.agent_id
