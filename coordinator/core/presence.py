@@ -142,6 +142,11 @@ class Presence(Stopping):
         self._adopt_latches(event, session)
         self._changes.agents.add(event.agent_id)
         self._send(event.conn, event.agent_id, "", self._welcome(session))
+        for unit in self.units.of_agent(event.agent_id):
+            grant = self.grants.get(unit.token)
+            if grant is not None and grant.revoked and unit.zone == grant.zones[0]:
+                message = "an operator takes the grant back: stand still and confirm"
+                self._send(event.conn, event.agent_id, "", fx.Revoked(grant.token, grant.zones, message))
         self._tell_standing_stops(event, session)
 
     def _tell_standing_stops(self, event: ev.Hello, session: Session) -> None:

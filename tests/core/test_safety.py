@@ -336,7 +336,7 @@ def test_a_revoked_grant_is_held_until_its_holder_confirms() -> None:
     extend = ev.ExtendAsked(**bench._who("a"), token=token, expected_ms=1_000)
     assert only(bench.do(extend), fx.Rejected).reason is Rejection.REVOKED
     bench.start()  # the revocation is durable
-    bench.hello("a")
+    assert only(bench.hello("a"), fx.Revoked).token == token
     bench.report("a", "A")
     assert only(bench.do(extend_again(bench, token)), fx.Rejected).reason is Rejection.REVOKED
     bench.report("a")
