@@ -22,6 +22,7 @@ from coordinator.core.model import (
     StopRecord,
     Timing,
     UnitRecord,
+    UnitState,
     ZoneSpec,
 )
 
@@ -199,10 +200,23 @@ class Bench:
         )
 
     def clear(self, *zones: str, operator: str = "ann", reason: str = "looked", **more: Any) -> list[fx.Answer]:
-        """The operator looks first: whoever was there has been taken away."""
-        return self.do(
+        """The operator looks first: whoever was blocked there has been taken away before the clearance is given."""
+        before = {agent: set(places) for agent, places in self.inside.items()}
+        self._take_away(tuple(zones), str(more.get("agent_id", "")))
+        answers = self.do(
             ev.ClearAsked(now_ms=self.now_ms, conn=0, operator=operator, reason=reason, zones=tuple(zones), **more)
         )
+        if any(isinstance(answer, fx.Failed) for answer in answers):
+            self.inside = before
+        return answers
+
+    def _take_away(self, zones: tuple[str, ...], agent_id: str) -> None:
+        areas = dict(self.floor.areas)
+        named = {z for name in zones for z in areas.get(name, (name,))}
+        for unit in list(self.machine.units):
+            chosen = unit.zone in named if zones else unit.agent_id == agent_id
+            if chosen and unit.state is UnitState.BLOCKED and agent_id in ("", unit.agent_id):
+                self.inside.get(unit.agent_id, set()).discard(unit.zone)
 
     def _who(self, agent: str) -> dict[str, Any]:
         return {"now_ms": self.now_ms, "conn": self.streams.get(agent, -1), "agent_id": agent}
