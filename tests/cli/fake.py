@@ -257,6 +257,10 @@ class FakeCoordinator(
         self._take(request, context)
         return safety_service_pb2.RevokeGrantsResponse()
 
+    def PlanRoute(self, request: Any, context: grpc.ServicerContext) -> zone_service_pb2.PlanRouteResponse:  # noqa: N802
+        self._take(request, context)
+        return zone_service_pb2.PlanRouteResponse()
+
     def WatchStops(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
         return iter(())
 
