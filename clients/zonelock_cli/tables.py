@@ -54,6 +54,10 @@ REJECTIONS: dict[str, tuple[str, str]] = {
         "An operator is taking the grant back; it cannot be extended.",
         "Stand still; the SDK confirms by itself.",
     ),
+    "WOULD_DEADLOCK": (
+        "Waiting cannot help: others wait for what the agent holds.",
+        "Plan another way, or draw back to the zone that the message names.",
+    ),
     "WAIT_ENDED": ("The wait ran out, or the waiting agent's stream ended.", "Ask again, or wait longer."),
 }
 
@@ -85,6 +89,10 @@ STATES: dict[str, tuple[str, str]] = {
     "UNKNOWN": (
         "Never confirmed empty since the ledger began.",
         "Walk the floor, then `zonelock clear --all-unknown --reason TEXT`.",
+    ),
+    "UNSAFE": (
+        "The zone is free, but taking it now would keep another agent from ever arriving.",
+        "Wait; it is granted when the agents named have moved.",
     ),
     "RESERVED": ("An earlier waiter of the same or a higher priority goes first.", "Wait; the order is kept."),
 }

@@ -24,6 +24,7 @@ from zonelock_client.hold import Hold
 from zonelock_client.link import Link
 from zonelock_client.operators import Operator
 from zonelock_client.proof import PROOF_TIMEOUT_S, Contour, Proofs
+from zonelock_client.session_core import routes
 from zonelock_client.session_core.agent import AgentCore
 from zonelock_client.session_core.values import (
     AgentSpec,
@@ -50,6 +51,7 @@ from zonelock_client.session_core.values import (
     StopLatched,
     StopLifted,
     Welcomed,
+    YieldAsked,
 )
 from zonelock_client.standstill import LinkAlarm, Standstill, call, confirm_revoked
 from zonelock_client.status import from_failure, from_rejection
@@ -205,6 +207,26 @@ class Agent(Callbacks):
         finally:
             self._asks.pop(request_id, None)
             self._queued.pop(request_id, None)
+
+    def claim(self, *zones: str) -> None:
+        """Claims a route: the zones that the agent still has to enter, in order, in place of what it claimed before.
+
+        Steps along claimed routes are granted only if everybody who claimed can still arrive; without a claim an agent
+        is promised nothing. Without zones: it has arrived, and would yield if asked (`on_yield`). Returns at once; the
+        claim leaves before the asks made after it, is shortened by grants, and is said again after a reconnection.
+        Raises ArgumentError, LinkLost.
+        """
+        self.check_open()
+        routes.claim(self.core, arguments.route(zones))
+        self._link.wake()
+
+    @property
+    def can_finish(self) -> bool | None:
+        """Whether the coordinator knows an order in which the claimed route can be driven; None: it has not said yet.
+
+        False at first is no error: plan another way, or ask and see.
+        """
+        return self.core.route.can_finish if self.core.route is not None else None
 
     def report(
         self,
@@ -371,6 +393,9 @@ class Agent(Callbacks):
                 _resolve(self._extensions.get(notice.request_id), notice.outcome)
             case ProofChallenged() | ProofEnded():
                 self._proofs.take(notice)
+            case YieldAsked():
+                for callback in self._on_yield:
+                    self._start(call(callback, notice.to_zone), "on_yield")
             case StopLatched():
                 self._start(self._stand_still(notice.stop), "stop")
             case StopLifted():

@@ -14,6 +14,7 @@ from zonelock.v1 import zone_service_pb2 as pb
 from zonelock_client.errors import ArgumentError
 
 MAX_ZONES = 32
+MAX_CLAIM_ZONES = 2_000
 MAX_INSIDE = 1_024
 MAX_PRIORITY = 9
 MAX_NAME_CHARS = 128
@@ -52,6 +53,16 @@ def zone_names(field: str, values: Iterable[str], *, least: int = 0, most: int =
     repeated = sorted({zone for zone in zones if zones.count(zone) > 1}) if len(set(zones)) < len(zones) else []
     if repeated:
         raise ArgumentError(f"{field} names {', '.join(repeated)} more than once; name each zone once")
+    return zones
+
+
+def route(values: Iterable[str]) -> tuple[str, ...]:
+    """The zones of a claim; one entered twice stands twice."""
+    zones = tuple(name("zones", value) for value in values)
+    if len(zones) > MAX_CLAIM_ZONES:
+        raise ArgumentError(
+            f"zones names {len(zones)} zones; a claim has at most {MAX_CLAIM_ZONES}, claim the next part"
+        )
     return zones
 
 

@@ -13,6 +13,7 @@ from zonelock_client.standstill import HaltCallback, Standstill, StopCallback
 
 LinkCallback = Callable[[LinkState], Awaitable[None] | None]
 GrantCallback = Callable[[Grant], Awaitable[None] | None]
+YieldCallback = Callable[[str], Awaitable[None] | None]
 
 
 class Callbacks:
@@ -22,6 +23,7 @@ class Callbacks:
         self.standstill = standstill
         self._on_link: list[LinkCallback] = []
         self._on_warned: list[GrantCallback] = []
+        self._on_yield: list[YieldCallback] = []
 
     def on_halt(self, callback: HaltCallback) -> HaltCallback:
         """Registers the motion stop. It is called FROM THE DEAD-MAN'S THREAD, whatever the event loop does.
@@ -46,6 +48,15 @@ class Callbacks:
     def on_link(self, callback: LinkCallback) -> LinkCallback:
         """Registers a callback (sync or async, on the event loop) for changes of `link`. Usable as a decorator."""
         self._on_link.append(callback)
+        return callback
+
+    def on_yield(self, callback: YieldCallback) -> YieldCallback:
+        """Registers a callback (sync or async, on the event loop) for "you stand in the way: would you go there?".
+
+        It gets the name of a zone that is in nobody's way. Only an agent that said `claim()` (it has arrived) is asked;
+        it should claim a route there and go, or begin its next task. Asked again after a while. Usable as a decorator.
+        """
+        self._on_yield.append(callback)
         return callback
 
     def on_warned(self, callback: GrantCallback) -> GrantCallback:

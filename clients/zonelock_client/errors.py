@@ -61,16 +61,20 @@ class Rejected(ZonelockError):
         *,
         zones: tuple[str, ...] = (),
         stop_ids: tuple[str, ...] = (),
+        retreat_zone: str = "",
     ) -> None:
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
         self.zones = zones
         self.stop_ids = stop_ids
+        self.retreat_zone = retreat_zone
 
 
 class GrantRejected(Rejected):
-    """An ask was rejected. "STOPPED": `await agent.stop_cleared()`, then ask again."""
+    """An ask was rejected. "STOPPED": `await agent.stop_cleared()`, then ask again. "WOULD_DEADLOCK": plan another way,
+    or claim a route to `retreat_zone` (if there is one) and draw back.
+    """
 
 
 class StillInside(Rejected):

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import grpc
+from zonelock.v1 import floor_pb2
 from zonelock.v1 import zone_service_pb2 as pb
 from zonelock.v1 import zone_service_pb2_grpc as pb_grpc
 
@@ -24,6 +25,7 @@ from zonelock_client.errors import RequestError
 from zonelock_client.session_core import SessionCore
 from zonelock_client.session_core.values import Notice, Welcomed
 from zonelock_client.status import from_rpc_error
+from zonelock_client.stop_feed import StopFeed
 
 logger = logging.getLogger("zonelock.client")
 
@@ -84,6 +86,13 @@ class Link:
         self._restart = asyncio.Event()
         self._welcomed = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._stop_feed = StopFeed(
+            targets if len(targets) > 1 else (),  # the session carries the stops of the only one
+            channel=lambda target: open_channel(target, credentials),
+            pause_s=pause_s,
+            hear=self._hear_stop,
+            silent=self.core.stops_silent,
+        )
 
     @property
     def target(self) -> str:
@@ -95,6 +104,7 @@ class Link:
             self.loop.create_task(self._run(), name="zonelock-link"),
             self.loop.create_task(self._tick(), name="zonelock-tick"),
         ]
+        self._stop_feed.start()
 
     def wake(self) -> None:
         """Something was queued: the writer takes it, with all else that this loop iteration queues, into one frame."""
@@ -127,12 +137,17 @@ class Link:
             self._restart.set()
 
     async def close(self) -> None:
+        await self._stop_feed.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    def _hear_stop(self, target: str, stop: floor_pb2.Stop) -> None:
+        self.core.hear_stop(target, stop)
+        self.dispatch()
 
     async def _run(self) -> None:
         failures = 0

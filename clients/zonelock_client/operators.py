@@ -76,6 +76,20 @@ class Operator:
         response = await self._call(lambda c: pb_grpc.ZoneServiceStub(c).ListZones(request, timeout=self._timeout_s))
         return list(response.zones)
 
+    async def plan_route(
+        self, from_zone: str, to_zone: str, *, agent_id: str = "", agent_kind: str = "", alternatives: int = 3
+    ) -> list[pb.PlannedRoute]:
+        """Up to three ways around what is held now, quickest first; nothing is reserved by planning."""
+        request = pb.PlanRouteRequest(
+            from_zone=arguments.name("from_zone", from_zone),
+            to_zone=arguments.name("to_zone", to_zone),
+            agent_id=agent_id,
+            agent_kind=agent_kind,
+            alternatives=arguments.whole("alternatives", alternatives, 1, 3),
+        )
+        response = await self._call(lambda c: pb_grpc.ZoneServiceStub(c).PlanRoute(request, timeout=self._timeout_s))
+        return list(response.routes)
+
     async def watch(self, *, min_interval_ms: int = 0) -> AsyncGenerator[pb.WatchFloorResponse, None]:
         """The whole picture first (`snapshot`), then what changed. Ends by raising RequestError when the stream breaks.
 

@@ -43,4 +43,10 @@ def from_failure(failure: Failure) -> RequestError:
 
 
 def from_rejection(rejection: Rejection) -> GrantRejected:
-    return GrantRejected(rejection.reason, rejection.message, zones=rejection.zones, stop_ids=rejection.stop_ids)
+    return GrantRejected(
+        rejection.reason,
+        rejection.message,
+        zones=rejection.zones,
+        stop_ids=rejection.stop_ids,
+        retreat_zone=rejection.retreat_zone,
+    )

@@ -338,7 +338,7 @@ class RouteBook(Itineraries):
         promised = self._promised()
         found = self._find(promised | 1 << who if could else promised, who)
         locked_out = promised & ~found.finished
-        if locked_out:
+        if locked_out and intent.claim is not None:
             locked_out &= ~self._same_end(trial)
         if locked_out or (could and not found.finished >> who & 1):
             return Unsafe(Why.WAIT, self._names_of(involved(found, members(locked_out | 1 << who))[0]))

@@ -19,6 +19,7 @@ Two rules live here and nowhere else:
 * `frames`  frame numbers, send times, link freshness
 * `outbox`  what is owed to the coordinator
 * `proofs`  proving that blocked zones are empty again
+* `stop_news`  stops heard at other coordinators than the session's
 * `agent`   one agent's half; `answers` reads what the coordinator said to it
 * `stream`  one stream's half
 

@@ -16,7 +16,7 @@ from zonelock.v1 import floor_pb2
 from zonelock.v1 import zone_service_pb2 as pb
 
 from zonelock_client.errors import OutboxFull
-from zonelock_client.session_core import proofs
+from zonelock_client.session_core import proofs, routes
 from zonelock_client.session_core.frames import FrameLog, link_state
 from zonelock_client.session_core.outbox import ANSWERED_BY_COMMIT, Entry, EntryKind, Outbox
 from zonelock_client.session_core.values import (
@@ -58,6 +58,8 @@ class StreamFacts:
     notices: list[Notice] = field(default_factory=list)
     waiting: dict[str, None] = field(default_factory=dict)
     owing: dict[str, None] = field(default_factory=dict)
+    heard_stops: dict[str, dict[str, floor_pb2.Stop]] = field(default_factory=dict)
+    ended_stops: OrderedDict[str, None] = field(default_factory=OrderedDict)
 
 
 @dataclass(slots=True)
@@ -113,10 +115,13 @@ class AgentCore:
         self.outbox = Outbox()
         self.extensions: dict[str, ExtendRecord] = {}
         self.proof: proofs.Proof | None = None
+        self.route: routes.Route | None = None
         self.latched: dict[str, floor_pb2.Stop] = {}
         self.halted: set[str] = set()
         self.unheard: set[str] = set()
+        self.from_feed: set[str] = set()
         self.blocked_zones: tuple[str, ...] = ()
+        self.occupied: set[str] = set(spec.standing_zones)
         self.highest_token = spec.highest_token
         self.telemetry: pb.Telemetry | None = None
         self._telemetry_ns = now_ns
@@ -205,10 +210,12 @@ class AgentCore:
     def acknowledge_stops(self, stop_ids: tuple[str, ...]) -> None:
         """The agent stands still because of these stops. One entry carries all that were confirmed so far."""
         self.halted.update(s for s in stop_ids if s in self.latched)
-        if self.welcomed and not self.unheard.isdisjoint(stop_ids):
-            # Latched while away, and not active any more at the welcome: only a hello that names it learns its end.
+        if self.welcomed and not (self.unheard | self.from_feed).isdisjoint(stop_ids):
+            # Latched while away and not active any more at the welcome, or latched by what another coordinator said:
+            # only a hello that names it ends the agent's grants there, and learns its end.
             self.unheard.clear()
             self._hello_due = True
+        self.from_feed.difference_update(stop_ids)
         for entry in self.outbox:
             if entry.kind is EntryKind.STOP_ACK and not entry.frame:
                 self.outbox.remove(entry)
@@ -347,6 +354,7 @@ class AgentCore:
         for extension in self.extensions.values():
             self.queue(Pending(extension.operation))
         proofs.ask_again(self)
+        routes.claim_again(self)
         if self.has_more:
             self.stream.waiting[self.spec.agent_id] = None
 
@@ -362,6 +370,9 @@ class AgentCore:
             self._telemetry_due = False
             taken.append(budget.spend(pb.Operation(agent_id=self.spec.agent_id, telemetry=self.telemetry)))
             self.telemetry = proofs.left(self, self.telemetry, now_ns)
+        claim = routes.take(self) if budget.is_left else None
+        if claim is not None:
+            taken.append(budget.spend(claim))
         while self._pending and budget.is_left:
             pending = self._pending.popleft()
             if pending.entry is not None:
@@ -371,7 +382,8 @@ class AgentCore:
 
     @property
     def has_more(self) -> bool:
-        return self.welcomed and (bool(self._pending) or self._telemetry_due)
+        claims = self.route is not None and self.route.due
+        return self.welcomed and (bool(self._pending) or self._telemetry_due or claims)
 
     def queue(self, pending: Pending) -> None:
         """For the next frame; while the agent is not welcomed the records themselves wait, see `requeue`."""
@@ -382,6 +394,11 @@ class AgentCore:
     def say(self, operation: pb.Operation) -> None:
         """Queues an operation that is neither owed nor a request: whoever wants it repeated says it again."""
         self.queue(Pending(operation))
+
+    def say_soon(self) -> None:
+        """Something that is not queued itself is due in the next frame."""
+        if self.welcomed:
+            self.stream.waiting[self.spec.agent_id] = None
 
     def retry(self, pending: Pending, at_ns: int) -> None:
         if pending.entry is not None:
@@ -397,7 +414,9 @@ class AgentCore:
 
     def forget(self, token: int) -> None:
         """The grant is over for good."""
-        self.grants.pop(token, None)
+        held = self.grants.pop(token, None)
+        if held is not None and held.lost_reason not in (None, LostReason.LATE):
+            self.occupied.update(held.zones)
         self.ended[token] = None
         if len(self.ended) > ENDED_REMEMBERED:
             self.ended.popitem(last=False)

@@ -13,7 +13,7 @@ import grpc
 from zonelock.v1 import floor_pb2
 from zonelock.v1 import zone_service_pb2 as pb
 
-from zonelock_client.session_core import proofs
+from zonelock_client.session_core import proofs, routes, stop_news
 from zonelock_client.session_core.agent import AgentCore, ExtendRecord, Pending
 from zonelock_client.session_core.outbox import Entry, EntryKind
 from zonelock_client.session_core.values import (
@@ -81,12 +81,14 @@ def _welcome(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
         if token not in listed:
             agent.lose(held, LostReason.NOT_RESUMED, "the coordinator no longer lists the grant after a reconnection")
             agent.forget(token)
+    agent.occupied = set(welcome.blocked_zones)
     # Every active stop of the floor; those that concern this agent are raised by answers of their own.
     active = {stop.stop_id for stop in welcome.active_stops}
     agent.unheard = {stop_id for stop_id in agent.latched if stop_id not in active and stop_id not in agent.halted}
     agent.requeue(now_ns)
     agent.announce_link(now_ns)
     agent.notify(Welcomed(agent.spec.agent_id, tuple(resumed)))
+    stop_news.recall(agent, stop_news.at_stake(agent), frozenset(active), latch)
 
 
 def _resume(agent: AgentCore, granted: pb.Granted, now_ns: int) -> HeldGrant | None:
@@ -135,6 +137,8 @@ def _take_grant(agent: AgentCore, granted: pb.Granted, now_ns: int) -> None:
         agent.decline(granted.token)
         return
     zones = tuple(granted.zones)
+    # A leader that knows of an active stop grants nothing in its scope.
+    stop_news.recall(agent, zones, frozenset(), latch)
     if agent.latched:
         agent.decline(granted.token)
         stop_ids = tuple(sorted(agent.latched))
@@ -153,6 +157,7 @@ def _take_grant(agent: AgentCore, granted: pb.Granted, now_ns: int) -> None:
         return
     held = _held(agent, granted, deadline_ns)
     agent.grants[granted.token] = held
+    routes.granted(agent, zones)
     agent.notify(AskGranted(agent.spec.agent_id, granted.request_id, held))
 
 
@@ -190,7 +195,11 @@ def _cancelled(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
 def _rejected(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     rejected = answer.rejected
     rejection = Rejection(
-        reject_reason(rejected.reason), rejected.message, tuple(rejected.zones), tuple(rejected.stop_ids)
+        reject_reason(rejected.reason),
+        rejected.message,
+        tuple(rejected.zones),
+        tuple(rejected.stop_ids),
+        rejected.retreat_zone,
     )
     record = agent.asks.pop(answer.request_id, None)
     if record is not None:
@@ -240,11 +249,20 @@ def _entry_rejected(agent: AgentCore, entry: Entry, rejection: Rejection) -> Non
 
 def _released(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     _answered(agent, answer.released.token, tuple(answer.released.zones), (EntryKind.RELEASE, EntryKind.DECLINE))
+    agent.occupied.difference_update(answer.released.zones)
     proofs.released(agent, answer.released.token)
 
 
 def _challenged(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     proofs.challenged(agent, answer.challenged)
+
+
+def _claimed(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
+    routes.claimed(agent, answer.claimed)
+
+
+def _yield_to(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
+    routes.asked_to_yield(agent, answer.yield_to)
 
 
 def _abandoned(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
@@ -256,6 +274,10 @@ def _answered(agent: AgentCore, token: int, zones: tuple[str, ...], kinds: tuple
     if entry is None:
         return
     _given_back(agent, token, zones or entry.zones)
+    if entry.kind is EntryKind.ABANDON:
+        agent.occupied.update(zones or entry.zones)
+    else:
+        agent.occupied.difference_update(zones or entry.zones)
     _settle(agent, entry, Done())
 
 
@@ -336,10 +358,12 @@ def _revoked(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
 
 
 def _stop_raised(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
-    _raise_stop(agent, answer.stop_raised.stop)
+    agent.from_feed.discard(answer.stop_raised.stop.stop_id)
+    latch(agent, answer.stop_raised.stop)
 
 
-def _raise_stop(agent: AgentCore, stop: floor_pb2.Stop) -> None:
+def latch(agent: AgentCore, stop: floor_pb2.Stop) -> None:
+    """The agent stands until the stop ends; one that it is latched by is acknowledged (again) once it stands."""
     if stop.stop_id in agent.latched:
         if stop.stop_id in agent.halted:
             agent.acknowledge_stops((stop.stop_id,))
@@ -354,6 +378,8 @@ def _raise_stop(agent: AgentCore, stop: floor_pb2.Stop) -> None:
 
 def _stop_ended(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     stop = answer.stop_ended.stop
+    stop_news.ended(agent.stream, stop.stop_id)
+    agent.from_feed.discard(stop.stop_id)
     if agent.latched.pop(stop.stop_id, None) is not None:
         agent.halted.discard(stop.stop_id)
         agent.unheard.discard(stop.stop_id)
@@ -445,6 +471,8 @@ _TAKE: dict[str, Callable[[AgentCore, pb.Answer, int], None]] = {
     "expired": _expired,
     "revoked": _revoked,
     "challenged": _challenged,
+    "claimed": _claimed,
+    "yield_to": _yield_to,
     "stop_raised": _stop_raised,
     "stop_ended": _stop_ended,
     "failed": _failed,

@@ -8,10 +8,12 @@ whose store fails acknowledges nothing and still lets stops out. Imports no I/O.
 
 from __future__ import annotations
 
+from zonelock.v1 import floor_pb2
 from zonelock.v1 import zone_service_pb2 as pb
 
+from zonelock_client.session_core import stop_news
 from zonelock_client.session_core.agent import AgentCore, FrameBudget, StreamFacts
-from zonelock_client.session_core.answers import take_answer
+from zonelock_client.session_core.answers import latch, take_answer
 from zonelock_client.session_core.frames import FrameLog
 from zonelock_client.session_core.values import (
     NS_PER_MS,
@@ -130,6 +132,14 @@ class SessionCore:
                 for agent in self._agents.values():
                     agent.announce_link(now_ns)
         self._settle_committed()
+
+    def hear_stop(self, source: str, stop: floor_pb2.Stop) -> None:
+        """Takes what a coordinator, leading or not, tells of a stop outside the session. Idempotent."""
+        stop_news.hear(self._facts, self._agents.values(), source, stop, latch)
+
+    def stops_silent(self, source: str) -> None:
+        """A coordinator's stops are not heard any more. No reason to halt; what is latched stays so."""
+        stop_news.silent(self._facts, source)
 
     def advance(self, now_ns: int) -> None:
         """Lets time pass. Call at least at `next_wakeup_ns`; oftener does no harm."""

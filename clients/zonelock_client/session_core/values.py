@@ -122,6 +122,7 @@ class Rejection:
     message: str
     zones: tuple[str, ...] = ()
     stop_ids: tuple[str, ...] = ()
+    retreat_zone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +229,13 @@ class ProofChallenged(Notice):
 class ProofEnded(Notice):
     token: int
     outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class YieldAsked(Notice):
+    """The agent stands in the way of somebody's route."""
+
+    to_zone: str
 
 
 @dataclass(frozen=True, slots=True)
