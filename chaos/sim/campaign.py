@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
-from chaos.checkers import check
+from chaos.checkers import CHECKERS, check
 from chaos.mutations import MUTATIONS, planted, unavailable
 from chaos.sim.plan import FaultKind, Plan, plan_of
 from chaos.sim.world import Outcome, run
@@ -19,8 +19,8 @@ from chaos.sim.world import Outcome, run
 MAX_SHRINK_RUNS = 400
 MS_PER_HOUR = 3_600_000
 
-HISTORY_CHECKERS = ("I2", "I3", "I4", "I9")
-"""What is asked of the history besides; the truth beside the ledger judges I1, I5 and I6 where they happen."""
+HISTORY_CHECKERS = tuple(CHECKERS)
+"""What is asked of the history besides the truth and the core's own invariants."""
 
 
 def judged(plan: Plan, checkers: tuple[str, ...] = HISTORY_CHECKERS) -> Outcome:
@@ -28,9 +28,14 @@ def judged(plan: Plan, checkers: tuple[str, ...] = HISTORY_CHECKERS) -> Outcome:
     outcome = run(plan)
     if not checkers or outcome.violations:
         return outcome
-    found = [v for v in check(outcome.history, only=checkers) if not (_lied(plan) and LIE in v.message)]
+    hushed = (OLD_COPY, LIE) if _lied(plan) else (OLD_COPY,)
+    found = [v for v in check(outcome.history, only=checkers) if not any(h in v.message for h in hushed)]
     return replace(outcome, violations=tuple(f"[{v.t} ms] {v.invariant}: {v.message}" for v in found))
 
+
+OLD_COPY = "and it has not given it back"
+"""A copy of a grant that reaches an agent after it gave that grant back entitles it to nothing, and a history does not
+show that it is one. That no body moves past its deadline the truth sees by itself."""
 
 LIE = "with its body still inside"
 """What an agent says is its own doing; that nobody believes it is the product's, and the truth looks after that."""

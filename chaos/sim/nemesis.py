@@ -15,7 +15,7 @@ from chaos.sim.etcd import Stored
 from chaos.sim.etcd_client import Anomaly
 from chaos.sim.loop import NS_PER_MS
 from chaos.sim.network import Way
-from chaos.sim.plan import Fault, FaultKind
+from chaos.sim.plan import CALM_DELAY_US, Fault, FaultKind
 from chaos.sim.truth import LEDGER
 
 if TYPE_CHECKING:
@@ -63,11 +63,14 @@ class Nemesis:
             self.world.loop.after_ms(fault.at_ms, self._strike, fault)
 
     def heal(self) -> None:
-        """Ends every fault that is still on. Nothing strikes afterwards."""
+        """Ends every fault that is still on, slow networks and reckless driving too. Nothing strikes afterwards."""
         self.healed = True
         for undo in self._undo:
             undo()
         self._undo.clear()
+        self.world.network.quicken(CALM_DELAY_US)
+        for robot in self.world.robots:
+            robot.calm_down()
 
     def _strike(self, fault: Fault) -> None:
         if self.healed:

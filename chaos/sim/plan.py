@@ -14,6 +14,8 @@ from enum import StrEnum
 from chaos.sim.floors import SHAPES, capacities
 
 RHO_PPM = 10_000
+CALM_DELAY_US = (200, 2_000)
+CALM_EXPECTED_MS = 8_000
 
 
 class FaultKind(StrEnum):
@@ -71,6 +73,10 @@ class RobotPlan:
     blocks: float = 0.0
     """How often it drives inside `async with agent.hold(...)`, which its software sometimes leaves by an exception."""
 
+    def calm(self) -> RobotPlan:
+        """The same robot with sound software and time enough."""
+        return replace(self, reckless=False, blocks=0.0, expected_ms=max(self.expected_ms, CALM_EXPECTED_MS))
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -84,7 +90,7 @@ class Plan:
     safety_ms: int
     liveness_ms: int
     lease_ms: int
-    delay_us: tuple[int, int] = (200, 2_000)
+    delay_us: tuple[int, int] = CALM_DELAY_US
     """One way between any two hosts, when nothing is wrong."""
     weak_ids: bool = False
     """Every agent makes up the same request ids, as images of one disk may."""
@@ -150,7 +156,7 @@ def plan_of(seed: int) -> Plan:
         safety_ms=safety_ms,
         liveness_ms=150_000,
         lease_ms=2_000,
-        delay_us=rng.choice(((200, 2_000), (200, 2_000), (5_000, 40_000), (50_000, 400_000))),
+        delay_us=rng.choice((CALM_DELAY_US, CALM_DELAY_US, (5_000, 40_000), (50_000, 400_000))),
         weak_ids=rng.random() < 0.2,
         faults=faults,
     )

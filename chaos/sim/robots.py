@@ -103,6 +103,11 @@ class Robot:
             self.secret = self.rng.randbytes(24)
             self.needs_people = bool(self.body.inside)
 
+    def calm_down(self) -> None:
+        """Its faults are mended: from here on it only drives with time enough."""
+        self.plan = self.plan.calm()
+        self.releases_early = False
+
     def _died(self) -> None:
         self.agent = None
         self._left_behind.clear()

@@ -254,11 +254,15 @@ class SimChannel:
 
         return invoke
 
-    def unary_stream(self, method: str, **_: Any) -> Callable[..., Any]:
-        def refuse(*_: Any, **__: Any) -> Any:
-            raise NotImplementedError(f"the simulated transport carries no server streams: {method}")
+    def unary_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
+    ) -> Callable[[Any], ClientCall]:
+        def start(request: Any) -> ClientCall:
+            call = ClientCall(self._transport, self._host, method, request_serializer, response_deserializer)
+            call.open(request_serializer(request))
+            return call
 
-        return refuse
+        return start
 
 
 # -- server ----------------------------------------------------------------------------------------------------------
@@ -340,8 +344,8 @@ class SimServer:
         ]
         self._wires.append(wire)
         unary = handler.unary_unary is not None
-        behaviour = handler.unary_unary if unary else handler.stream_stream
-        request = handler.request_deserializer(opened.data) if unary else None
+        behaviour = handler.unary_unary or handler.unary_stream or handler.stream_stream
+        request = None if handler.request_streaming else handler.request_deserializer(opened.data)
         call.task = asyncio.get_running_loop().create_task(
             call.serve(behaviour, request, unary=unary), name=f"{self.host}{opened.method}"
         )
