@@ -32,6 +32,8 @@ ANSWER_NAMES: dict[type, str] = {
     fx.StopRaised: "stop_raised",
     fx.StopEnded: "stop_ended",
     fx.Challenged: "challenged",
+    fx.Claimed: "claimed",
+    fx.Yield: "yield_to",
     fx.GrantsRevoked: "grants_revoked",
     fx.StopsReported: "stops_reported",
     fx.ZonesCleared: "zones_cleared",
@@ -147,6 +149,8 @@ def answer_fields(answer: fx.Answer, request_id: str = "") -> dict[str, Any]:
             found |= {"reason": answer.reason.value, "zones": list(answer.zones), "stop_ids": list(answer.stop_ids)}
             if answer.token:
                 found["token"] = answer.token
+            if answer.retreat_zone:
+                found["retreat_zone"] = answer.retreat_zone
         case fx.Failed():
             found["reason"] = answer.refusal.value
             token = dict(answer.metadata).get("token", "")
@@ -160,7 +164,18 @@ def answer_fields(answer: fx.Answer, request_id: str = "") -> dict[str, Any]:
     return found
 
 
-_SAID = ("token", "tokens", "zones", "expected_ms", "remaining_ms", "stop_id", "nonce", "samples")
+_SAID = (
+    "token",
+    "tokens",
+    "zones",
+    "expected_ms",
+    "remaining_ms",
+    "stop_id",
+    "nonce",
+    "samples",
+    "can_finish",
+    "to_zone",
+)
 
 
 def _plain_fields(answer: fx.Answer) -> dict[str, Any]:

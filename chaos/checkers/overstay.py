@@ -72,6 +72,8 @@ class _Overstay:
         self.tripped: set[int] = set()
         self.ever_tripped: set[int] = set()
         """Also before a reload, which puts a stop that had left back: that is the same trip."""
+        self.of_residue: set[int] = set()
+        """Tokens granted to whoever was left in the zone; declined, it is what it was before."""
         self.decided_at: dict[int, int] = {}
         """token -> when the newest step set its time."""
 
@@ -216,8 +218,16 @@ class _Overstay:
         for unit in line.get("units") or ():
             if unit["state"] == "HELD":
                 self.decided_at[unit["token"]] = line.t
+                if unit.get("cause"):
+                    self.of_residue.add(unit["token"])
             else:
-                if unit.get("cause") == "OVERDUE" and unit["token"] in self.holds and unit["token"] not in self.tripped:
+                fell_back = unit["token"] in self.of_residue
+                if (
+                    unit.get("cause") == "OVERDUE"
+                    and not fell_back
+                    and unit["token"] in self.holds
+                    and unit["token"] not in self.tripped
+                ):
                     self.findings.add(
                         line,
                         f"{unit['zone']} is overdue (token {token_words(unit['token'])}) and no stop is tripped",

@@ -285,16 +285,18 @@ def _record_answer(stage: Stage, link: Link, answer: pb.Answer) -> None:
     elif kind == "granted":
         fields |= _grant_fields(body)
     elif kind == "rejected":
-        fields |= {
-            "reason": pb.RejectReason.Name(body.reason).removeprefix("REJECT_REASON_"),
-            "zones": list(body.zones),
-        }
+        reason = pb.RejectReason.Name(body.reason).removeprefix("REJECT_REASON_")
+        fields |= {"reason": reason, "zones": list(body.zones)}
+        if body.retreat_zone:
+            fields["retreat_zone"] = body.retreat_zone
+        if reason == "WOULD_DEADLOCK":
+            fields["x_message"] = body.message
     elif kind == "failed":
         fields["reason"] = body.reason
     elif kind == "queued":
         fields |= {"position": body.position, "blockers": [b.detail for b in body.blockers]}
     else:
-        for name in ("token", "expected_ms", "remaining_ms", "echo_frame", "nonce", "samples"):
+        for name in ("token", "expected_ms", "remaining_ms", "echo_frame", "nonce", "samples", "can_finish", "to_zone"):
             if hasattr(body, name):
                 fields[name] = getattr(body, name)
         if hasattr(body, "zones"):

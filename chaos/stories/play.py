@@ -66,7 +66,7 @@ class Player:
         self.teller = Teller()
         self._told = 0
         self._verbs: dict[str, Verb] = {
-            "floor": self._floor, "hello": self._hello, "ask": self._ask, "cancel": self._cancel,
+            "floor": self._floor, "hello": self._hello, "claim": self._claim, "ask": self._ask, "cancel": self._cancel,
             "extend": self._extend, "release": self._release, "abandon": self._give_up("abandon"),
             "park": self._give_up("park"),
             "standing": self._give_up("standing"), "prove": self._prove, "drive": self._drive, "report": self._report,
@@ -111,6 +111,7 @@ class Player:
 
     def _floor(self, words: list[str]) -> None:
         self.scene = Scene(row_floor(" ".join(words)))
+        self._told = 0
 
     def _wait(self, words: list[str]) -> None:
         self.on.wait(_number(words))
@@ -138,6 +139,9 @@ class Player:
         vehicle = self.on.hello(agent, via=via, **spec)
         if "standing_zones" in spec and not vehicle.inside:
             self.on.enter(agent, spec["standing_zones"][0], by="people")
+
+    def _claim(self, words: list[str]) -> None:
+        self.on.claim(words[0], *words[1:])
 
     def _ask(self, words: list[str]) -> None:
         place = words.index("for")

@@ -1,5 +1,5 @@
-# Four vehicles fill a ring of four zones and each wants the next. Nobody can move, and nobody is granted anything that is
-# not empty. A fifth zone beside the ring undoes it.
+# Four vehicles fill a ring of four zones and each wants the next. Without declared routes three wait for one another; the
+# fourth closes the ring, is told so with the ring in words, and draws back to the bay beside it.
 
 > floor R1@ring R2@ring R3@ring R4@ring Bay@ring
        0 s  c1 leads in epoch 1
@@ -31,6 +31,10 @@
        0 s  AGV_3 asks for R3, 30.0 s
        0 s  ledger: R3 held by AGV_3, token 3
        0 s  AGV_3 hears granted R3, token 3, 30.0 s
+> ask AGV_4 R4 for 30000
+       0 s  AGV_4 asks for R4, 30.0 s
+       0 s  ledger: R4 held by AGV_4, token 4
+       0 s  AGV_4 hears granted R4, token 4, 30.0 s
 > drive AGV_1 to R1
        0 s  AGV_1 moves
        0 s  AGV_1 enters R1
@@ -43,33 +47,26 @@
        0 s  AGV_3 moves
        0 s  AGV_3 enters R3
        0 s  AGV_3 stands
+> drive AGV_4 to R4
+       0 s  AGV_4 moves
+       0 s  AGV_4 enters R4
+       0 s  AGV_4 stands
 > ask AGV_1 R2 for 30000
        0 s  AGV_1 asks for R2, 30.0 s
        0 s  AGV_1 hears queued, place 1: R2 is held by AGV_2 for 0 ms; it releases, or its deadline stops the area
 > ask AGV_2 R3 for 30000
        0 s  AGV_2 asks for R3, 30.0 s
        0 s  AGV_2 hears queued, place 1: R3 is held by AGV_3 for 0 ms; it releases, or its deadline stops the area
-> ask AGV_4 R4 for 30000
-       0 s  AGV_4 asks for R4, 30.0 s
-       0 s  ledger: R4 held by AGV_4, token 4
-       0 s  AGV_4 hears granted R4, token 4, 30.0 s
-> drive AGV_4 to R4
-       0 s  AGV_4 moves
-       0 s  AGV_4 enters R4
-       0 s  AGV_4 stands
 > ask AGV_3 R4 for 30000
        0 s  AGV_3 asks for R4, 30.0 s
        0 s  AGV_3 hears queued, place 1: R4 is held by AGV_4 for 0 ms; it releases, or its deadline stops the area
 > ask AGV_4 R1 for 30000
        0 s  AGV_4 asks for R1, 30.0 s
-       0 s  AGV_4 hears queued, place 1: R1 is held by AGV_1 for 0 ms; it releases, or its deadline stops the area
+       0 s  AGV_4 hears WOULD_DEADLOCK: waiting cannot help AGV_4: AGV_4 holds R4 and needs R1; AGV_1 holds R1 and needs R2; AGV_2 holds R2 and needs R3; AGV_3 holds R3 and needs R4; draw back to Bay, or plan another way
 > explain AGV_1
   AGV_1 waits 0 ms for R2: R2 is held by AGV_2 for 0 ms; it releases, or its deadline stops the area; holds R1
 
 # AGV_4 turns off into the bay; the ring moves on one by one.
-> cancel AGV_4
-       0 s  AGV_4 withdraws its ask
-       0 s  AGV_4 hears cancelled
 > ask AGV_4 Bay for 30000
        0 s  AGV_4 asks for Bay, 30.0 s
        0 s  ledger: Bay held by AGV_4, token 5

@@ -71,6 +71,17 @@ class Scene(Stage):
         vehicle.core._requests = counter
         self.settle()
 
+    def claim(self, agent: str, *zones: str) -> None:
+        """Declares the rest of the agent's route; no zones: it has arrived."""
+        self._say(agent, pb.Operation(agent_id=agent, claim=pb.Claim(zones=zones)))
+
+    def _say(self, agent: str, operation: pb.Operation) -> None:
+        """An operation that the session core has no record of."""
+        if self.gateway_of(agent).link is None:
+            raise Mishap(f"{agent} has no stream")
+        self.vehicle(agent).core.queue(Pending(operation))
+        self.settle()
+
     def cancel(self, agent: str) -> None:
         for request_id in sorted(self.vehicle(agent).core.asks):
             self.vehicle(agent).core.cancel(request_id)
@@ -92,12 +103,7 @@ class Scene(Stage):
 
     def prove(self, agent: str, token: int, *, inside: set[str] | None = None) -> None:
         """Asks to prove that the zones of an ended grant are empty, and reports as often as it is told to."""
-        link = self.gateway_of(agent).link
-        if link is None:
-            raise Mishap(f"{agent} has no stream")
-        operation = pb.Operation(agent_id=agent, prove_vacancy=pb.ProveVacancy(token=token))
-        self.vehicle(agent).core.queue(Pending(operation))
-        self.settle()
+        self._say(agent, pb.Operation(agent_id=agent, prove_vacancy=pb.ProveVacancy(token=token)))
         challenge = next((c for c in reversed(self.challenges) if c.token == token), None)
         for _ in range(challenge.samples if challenge is not None else 0):
             self.report(agent, inside=inside, nonce=challenge.nonce if challenge is not None else 0)

@@ -62,6 +62,8 @@ def _sent(line: Line) -> str:
     if op == "telemetry":
         where = _names(line, "inside") or "no zone"
         return f"{agent} reports: inside {where}{', with the nonce' if line.get('nonce') else ''}"
+    if op == "claim":
+        return f"{agent} claims the way {_names(line)}" if line.get("zones") else f"{agent} says that it has arrived"
     if op == "stop_ack":
         return f"{agent} confirms that it stands: {_names(line, 'stop_ids')}"
     words = {"cancel": "withdraws its ask", "goodbye": "says goodbye", "prove_vacancy": "wants to prove that it left"}
@@ -99,22 +101,38 @@ def _stop(stop: dict[str, Any]) -> str:
 
 def _heard(line: Line) -> str:
     agent, answer = line["agent"], line["answer"]
-    if answer in ("granted", "extended"):
-        zones = f" {_names(line)}" if line.get("zones") else ""
-        return f"{agent} hears {answer}{zones}, token {line['token']}, {spoken(line['remaining_ms'])}"
-    if answer == "queued":
-        return f"{agent} hears queued, place {line['position']}: {'; '.join(line.get('blockers') or ())}"
-    if answer == "welcome":
-        grants = [f"token {g['token']} ({', '.join(g['zones'])}), {spoken(g['remaining_ms'])}" for g in line["grants"]]
-        return f"{agent} is welcome" + (f" and carries on with {'; '.join(grants)}" if grants else "")
-    if answer in ("rejected", "failed"):
-        return f"{agent} hears {line['reason']}{': ' + _names(line) if line.get('zones') else ''}"
-    if answer == "stop_ended":
-        return f"{agent} hears that stop {line['stop_id']} has ended"
-    if answer == "warned":
-        return f"{agent} is warned: {spoken(line['remaining_ms'])} left of token {line['token']}"
-    token = f" token {line['token']}" if line.get("token") else ""
-    return f"{agent} hears {answer}{token}{': ' + _names(line) if line.get('zones') else ''}"
+    zones = f": {_names(line)}" if line.get("zones") else ""
+    match answer:
+        case "granted" | "extended":
+            what = f" {_names(line)}" if zones else ""
+            said = f"hears {answer}{what}, token {line['token']}, {spoken(line['remaining_ms'])}"
+        case "queued":
+            said = f"hears queued, place {line['position']}: {'; '.join(line.get('blockers') or ())}"
+        case "welcome":
+            said = "is welcome"
+            grants = [
+                f"token {g['token']} ({', '.join(g['zones'])}), {spoken(g['remaining_ms'])}" for g in line["grants"]
+            ]
+            said += f" and carries on with {'; '.join(grants)}" if grants else ""
+        case "rejected" | "failed":
+            said = f"hears {line['reason']}{': ' + line['x_message'] if line.get('x_message') else zones}"
+        case "claimed":
+            whether = "can finish" if line.get("can_finish") else "cannot finish as things stand"
+            said = f"hears that it {whether}; left: {_names(line) or 'nothing'}"
+        case "yield_to":
+            said = f"is asked to make way and go to {line['to_zone']}"
+        case "stop_ended":
+            said = f"hears that stop {line['stop_id']} has ended"
+        case "warned":
+            said = f"is warned: {spoken(line['remaining_ms'])} left of token {line['token']}"
+        case _:
+            token = f" token {line['token']}" if line.get("token") else ""
+            said = f"hears {answer}{token}{zones}"
+    return f"{agent} {said}"
+
+
+def _resumed(grant: dict[str, Any]) -> str:
+    return f"token {grant['token']} ({', '.join(grant['zones'])}), {spoken(grant['remaining_ms'])}"
 
 
 def _agent(line: Line) -> str:

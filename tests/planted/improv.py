@@ -31,6 +31,7 @@ class Improv:
             self.scene.hello(agent)
         self.actions: list[tuple[int, Callable[[str], None]]] = [
             (6, self.ask), (6, self.drive), (6, self.give_back), (2, self.extend), (2, self.give_up), (1, self.prove),
+            (2, self.claim),
             (8, self.wait), (2, self.link), (1, self.kill), (2, self.stop), (4, self.reset), (4, self.clear),
             (1, self.crash), (2, self.hold_commits), (1, self.lose),
         ]  # fmt: skip
@@ -62,6 +63,18 @@ class Improv:
     def ask(self, agent: str) -> None:
         zones = self.rng.sample(ZONES, self.rng.choice((1, 1, 2)))
         self.scene.ask(agent, *zones, ms=self.rng.choice((1_000, 5_000, 20_000)), no_wait=self.rng.random() < 0.2)
+
+    def claim(self, agent: str) -> None:
+        """A way along the row from where it stands, and its first step; or none: it has arrived."""
+        if self.gateway(agent).link is None:
+            return
+        inside = sorted(self.scene.vehicle(agent).inside)
+        start = ZONES.index(inside[0]) if inside else 0
+        goal = self.rng.randrange(len(ZONES))
+        way = ZONES[start + 1 : goal + 1] if goal > start else tuple(reversed(ZONES[goal:start]))
+        self.scene.claim(agent, *way)
+        if way and not self.scene.has(agent, way[0]):
+            self.scene.ask(agent, way[0], ms=20_000)
 
     def drive(self, agent: str) -> None:
         vehicle = self.scene.vehicle(agent)

@@ -323,3 +323,47 @@ def grant_on_a_slow_link() -> list[str]:
     s.enter("V1", "A")
     s.wait(4_000)
     return s.verdict()
+
+
+@scene("unsafe_step")
+def two_enter_an_aisle_from_its_ends() -> list[str]:
+    """Both claimed their way through; the second one's first step must wait until the first has come out."""
+    s = stage("West*2 A1 A2 East*2", "V1", "V2")
+    for agent, place in (("V1", "West"), ("V2", "East")):
+        s.ask(agent, place, ms=60_000)
+        s.drive(agent, place)
+    s.claim("V1", "A1", "A2", "East")
+    s.claim("V2", "A2", "A1", "West")
+    s.ask("V1", "A1", ms=60_000)
+    s.drive("V1", "A1")
+    s.ask("V2", "A2", ms=60_000)
+    if s.has("V2", "A2"):
+        s.drive("V2", "A2")
+        s.release("V2", "East")
+    s.ask("V1", "A2", ms=60_000)
+    s.wait(1_000)
+    if s.has("V2", "A2"):
+        s.ask("V2", "A1", ms=60_000)
+    return s.verdict()
+
+
+@scene("finished_last_zone_free")
+def one_means_to_stay_in_the_only_way_out() -> list[str]:
+    """V1's way ends in the zone that V2 has still to come through: taking it before V2 has passed locks V2 in."""
+    s = stage("West*2 A1 A2", "V1", "V2")
+    for agent, place in (("V1", "West"), ("V2", "A2")):
+        s.ask(agent, place, ms=60_000)
+        s.drive(agent, place)
+    s.claim("V1", "A1")
+    s.claim("V2", "A1", "West")
+    s.liveness(2_000)
+    s.ask("V1", "A1", ms=60_000)
+    if s.has("V1", "A1"):
+        s.drive("V1", "A1")
+    s.ask("V2", "A1", "West", ms=60_000)
+    s.wait(1_000)
+    if s.has("V2", "A1"):
+        s.drive("V2", "West")
+        s.release("V2", "A1")
+    s.wait(3_000)
+    return s.verdict()
