@@ -249,7 +249,8 @@ def _entry_rejected(agent: AgentCore, entry: Entry, rejection: Rejection) -> Non
 
 def _released(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
     _answered(agent, answer.released.token, tuple(answer.released.zones), (EntryKind.RELEASE, EntryKind.DECLINE))
-    agent.occupied.difference_update(answer.released.zones)
+    if agent.proof is not None and agent.proof.token == answer.released.token:
+        agent.occupied.difference_update(answer.released.zones)
     proofs.released(agent, answer.released.token)
 
 
@@ -276,7 +277,7 @@ def _answered(agent: AgentCore, token: int, zones: tuple[str, ...], kinds: tuple
     _given_back(agent, token, zones or entry.zones)
     if entry.kind is EntryKind.ABANDON:
         agent.occupied.update(zones or entry.zones)
-    else:
+    elif entry.kind is EntryKind.RELEASE:  # what is declined was never entered, or is occupied as before
         agent.occupied.difference_update(zones or entry.zones)
     _settle(agent, entry, Done())
 
