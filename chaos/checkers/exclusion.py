@@ -84,7 +84,7 @@ class _Exclusion:
                 until = self.frames.latest_end(line, grant)
                 if until > line.t:
                     self._entitle(line, agent, grant["token"], grant["zones"], until)
-        elif line["answer"] == "extended":
+        elif line["answer"] == "extended" and (agent, line["token"]) not in self.winding_down:
             until = self.frames.latest_end(line, line.fields)
             for told in self.may.values():
                 if (agent, line["token"]) in told:

@@ -97,6 +97,17 @@ def people_push_a_vehicle_in() -> Hand:
 
 
 @legal("I1")
+def an_extension_that_overtakes_nobody() -> Hand:
+    """It was given up while its extension was on its way; hearing of the extension does not bring it back."""
+    h = Hand().confirmed().grant("V1", 1, "A").send("V1", "extend", token=1, frame=1, conn=1)
+    h.send("V1", "abandon", token=1).commit(held("A", "V1", 1, ms=20_000)).emit("V1", "extended", token=1)
+    h.deliver("V1", "extended", token=1, conn=1, echo_frame=1, remaining_ms=20_000)
+    h.commit(unit("A", "BLOCKED", "V1", 1, cause="ABANDONED")).person("clear", zones=["A"])
+    h.commit(unit("A", "FREE", "V1", 1)).at(1_000).grant("V2", 2, "A")
+    return h.body("V1", "start").body("V2", "enter", "A").body("V1", "stop")
+
+
+@legal("I1")
 def a_release_that_was_refused_as_still_inside() -> Hand:
     h = Hand().confirmed().grant("V1", 1, "A").body("V1", "enter", "A").body("V1", "leave", "A")
     h.send("V1", "release", token=1, zones=["A"]).emit("V1", "rejected", reason="STILL_INSIDE", token=1)
