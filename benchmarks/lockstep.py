@@ -93,9 +93,9 @@ class Vehicle:
         self.waited = 0
         self.rests = 0
         self.drawn_back = False
-        self.planned = False
         self.blocked_by: tuple[str, ...] = ()
         self.asked_at = 0
+        self.told_to_wait = False
 
 
 class Site:
@@ -123,6 +123,7 @@ class Site:
             self.at[start] = vehicle
             self.vehicles.append(vehicle)
             self.book.occupy(self.grid.name[start], vehicle.name)
+            self._count_shortest(vehicle)
         self.open_tasks.extendleft(reversed(later))
 
     def run(self, max_turns: int = 100_000) -> Outcome:
@@ -157,14 +158,13 @@ class Site:
         if vehicle.rests:
             vehicle.rests -= 1
             return False
-        if not vehicle.plan:
-            if not vehicle.goals or not self._set_out(vehicle, set()):
-                return False
+        if not vehicle.plan and (not vehicle.goals or not self._set_out(vehicle, set())):
+            return False
         target = vehicle.plan[0]
         if self.naive:
             if target in self.at:
                 return False
-        elif target in self.at or not self._worth_asking(vehicle) or not self._granted(vehicle, target):
+        elif not self._worth_asking(vehicle, target) or not self._granted(vehicle, target):
             self._lose_patience(vehicle)
             return False
         self.book.occupy(self.grid.name[target], vehicle.name)
@@ -176,10 +176,12 @@ class Site:
         self.changed_at[vehicle.name] = self.outcome.turns
         return True
 
-    def _worth_asking(self, vehicle: Vehicle) -> bool:
+    def _worth_asking(self, vehicle: Vehicle, target: Cell) -> bool:
         """As a coordinator serves its queue: again when somebody moved who was in the way, and now and then."""
-        if not vehicle.blocked_by or self.outcome.turns - vehicle.asked_at >= ASK_AGAIN_TURNS:
+        if not vehicle.told_to_wait or self.outcome.turns - vehicle.asked_at >= ASK_AGAIN_TURNS:
             return True
+        if not vehicle.blocked_by:
+            return target not in self.at
         return any(self.changed_at.get(name, 0) >= vehicle.asked_at for name in vehicle.blocked_by)
 
     def _lose_patience(self, vehicle: Vehicle) -> None:
@@ -208,14 +210,20 @@ class Site:
                 vehicle.goals = deque([start, goal])
                 vehicle.plan = []
                 vehicle.drawn_back = False
+                self._count_shortest(vehicle)
                 return
+
+    def _count_shortest(self, vehicle: Vehicle) -> None:
+        """What the task takes on an empty floor, from where the vehicle stands."""
+        here = vehicle.cell
+        for goal in vehicle.goals:
+            self.outcome.shortest_cells += len(self.grid.way(here, goal, set()) or ())
+            here = goal
 
     def _set_out(self, vehicle: Vehicle, shunned: set[Cell]) -> bool:
         way = self.grid.way(vehicle.cell, vehicle.goals[0], shunned)
         if not way:
             return False
-        if not shunned and not vehicle.planned:
-            self.outcome.shortest_cells += len(way)
         vehicle.plan = way
         self._declare(vehicle)
         return True
@@ -223,16 +231,16 @@ class Site:
     def _declare(self, vehicle: Vehicle) -> None:
         self.book.declare(vehicle.name, [self.grid.name[cell] for cell in vehicle.plan])
         self.changed_at[vehicle.name] = self.outcome.turns
-        vehicle.blocked_by, vehicle.waited = (), 0
+        vehicle.blocked_by, vehicle.waited, vehicle.told_to_wait = (), 0, False
 
     def _granted(self, vehicle: Vehicle, target: Cell) -> bool:
         began = time.thread_time()
         verdict = self.book.decide(vehicle.name, [self.grid.name[target]])
         self.outcome.decisions_us.append((time.thread_time() - began) * 1e6)
         if isinstance(verdict, Safe):
-            vehicle.blocked_by = ()
+            vehicle.blocked_by, vehicle.told_to_wait = (), False
             return True
-        vehicle.blocked_by, vehicle.asked_at = verdict.waits_for, self.outcome.turns
+        vehicle.blocked_by, vehicle.asked_at, vehicle.told_to_wait = verdict.waits_for, self.outcome.turns, True
         if verdict.why is Why.WOULD_DEADLOCK:
             self.outcome.deadlocks_told += 1
             if not self._go_around(vehicle):

@@ -150,7 +150,11 @@ class Itineraries:
             tables.users[place] |= 1 << who
         for place in members(traveller.need & ~need):
             tables.users[place] &= ~(1 << who)
-        traveller.route, traveller.keeps, traveller.need, traveller.travels = ahead, keeps, need, travels
+        stays = 0
+        for place in keeps:
+            stays |= tables.bit[place]
+        traveller.route, traveller.keeps, traveller.stays = ahead, keeps, stays
+        traveller.need, traveller.travels = need, travels
 
 
 def after(claim: Sequence[int] | None, held: Iterable[int], wanted: Sequence[int]) -> tuple[int, ...] | None:

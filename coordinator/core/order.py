@@ -54,7 +54,7 @@ def _moved_up(tables: Tables, known: Known, who: int, place: int) -> list[Leg] |
         if leg.who != who:
             later |= leg.through
     end = Leg(who, traveller.need)
-    stays = sum(bit[zone] for zone in traveller.keeps)
+    stays = traveller.stays
     if own.refuge >= 0 and later & stays:
         end = Leg(who, traveller.need | own.out, refuge=own.refuge, out=own.out)
         stays = bit[own.refuge]
@@ -78,9 +78,7 @@ def _full_before(tables: Tables, legs: Sequence[Leg]) -> int:
         elif leg.refuge >= 0:
             keeps = tables.bit[leg.refuge]
         else:
-            keeps = 0
-            for zone in traveller.keeps:
-                keeps |= tables.bit[zone]
+            keeps = traveller.stays
         full = (full & ~(holds.get(leg.who, traveller.holds) & ~roomy)) | keeps
         holds[leg.who] = keeps
     return full

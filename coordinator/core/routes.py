@@ -34,8 +34,8 @@ MAX_RETREATS_TRIED = 2
 LOOK_AGAIN = 16
 """After so many vacations those who cannot arrive are looked at again, whatever zones these were of."""
 
-STEP_EFFORT = 8
-ORDER_EFFORT = 16
+STEP_EFFORT = 4
+ORDER_EFFORT = 8
 """How hard (in searches for a way out) one step, and an order after something unforeseen, may be worked on."""
 
 

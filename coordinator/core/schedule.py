@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from coordinator.core.ground import Ground
 
@@ -30,7 +31,8 @@ MAX_WAY_OUT = 150
 class Traveller:
     """One agent on the floor. `route` is what it still has to enter, in order; `keeps` what it holds once it is done.
 
-    `held` counts its units, `holds` are the same zones as a mask, `need` those of the route that it does not hold.
+    `held` counts its units, `holds` are the same zones as a mask, `stays` those that it keeps, `need` those of the
+    route that it does not hold.
     `travels`: it will give back all that it holds but what it keeps. `yields`: once arrived it goes elsewhere if asked.
     """
 
@@ -39,6 +41,7 @@ class Traveller:
     holds: int = 0
     route: tuple[int, ...] = ()
     keeps: tuple[int, ...] = ()
+    stays: int = 0
     need: int = 0
     travels: bool = False
     yields: bool = False
@@ -59,8 +62,7 @@ class Tables:
     roomy: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(NamedTuple):
     """`who` drives on through zones of `through` (a mask). `via` is the zone of its route where it stops over, or -1
     when it drives to the end; `rest` is what it needs from there. `refuge` is the zone that it yields to from the end
     by the zones `out`, or -1.
@@ -179,13 +181,27 @@ class Schedule:
             seen = 1 << first
             self._ready.append(first)
             self.settle()
+        travellers, users, target = self.tables.travellers, self.tables.users, self._target
         for leg in known:
-            bit = 1 << leg.who
-            if leg.via >= 0 and self._stop_as_before(leg):
-                continue
-            if not seen & bit or leg.who in self._over:
+            who = leg.who
+            bit = 1 << who
+            if leg.via >= 0:
+                if self._stop_as_before(leg):
+                    continue
+            elif leg.refuge < 0 and self.unfinished & bit and not self._need[who] & self.full:
+                rivals = 0
+                for zone in travellers[who].keeps:
+                    rivals |= users[zone]
+                rivals &= self.unfinished & target & ~bit
+                if not rivals:  # what `settle` would do, without the detour: most legs of most schedules end here
+                    seen |= bit
+                    self._finish(Leg(who, self._need[who]), travellers[who].stays)
+                    if self._ready:
+                        self.settle()
+                    continue
+            if not seen & bit or who in self._over:
                 seen |= bit
-                self._ready.append(leg.who)
+                self._ready.append(who)
                 self.settle()
         self._ready.extend(reversed(members(self.unfinished & ~seen)))
         self.settle()
@@ -211,7 +227,7 @@ class Schedule:
                 if first >= 0:
                     break
             if first < 0:
-                self._finish(Leg(who, needs[who]), self._mask(travellers[who].keeps))
+                self._finish(Leg(who, needs[who]), travellers[who].stays)
             elif not (who in self._refuges and self._yield_as_before(who)):
                 self.after.setdefault(first, []).append(who)
 
@@ -363,7 +379,7 @@ class Schedule:
         _, who = min(
             (sum((users[z] & unfinished & self._target).bit_count() for z in travellers[w].keeps), w) for w in able
         )
-        self._finish(Leg(who, self._need[who]), self._mask(travellers[who].keeps))
+        self._finish(Leg(who, self._need[who]), travellers[who].stays)
         return True
 
     def _mask(self, zones: Sequence[int]) -> int:
