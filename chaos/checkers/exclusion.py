@@ -91,6 +91,10 @@ class _Exclusion:
                     told[agent, line["token"]] = max(told[agent, line["token"]], until)
         elif line["answer"] in ("expired", "revoked"):
             self._wind_down(line, agent, line.get("token"))
+        elif line["answer"] == "released":
+            taken = self.withdrawn.get((agent, line["token"]), {})
+            for zone in line.get("zones") or list(taken):
+                taken.pop(zone, None)
         elif line["answer"] == "rejected" and line.get("reason") == "STILL_INSIDE":
             for zone, until in self.withdrawn.pop((agent, line.get("token", 0)), {}).items():
                 self.returned.discard((agent, line["token"], zone))

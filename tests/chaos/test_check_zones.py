@@ -97,6 +97,16 @@ def people_push_a_vehicle_in() -> Hand:
 
 
 @legal("I1")
+def one_zone_given_back_and_the_other_refused() -> Hand:
+    h = Hand().confirmed().commit(held("A", "V1", 1), held("B", "V1", 1)).granted("V1", 1, "A", "B")
+    h.body("V1", "enter", "B").send("V1", "release", token=1, zones=["A"]).commit(unit("A", "FREE", "V1", 1))
+    h.emit("V1", "released", token=1, zones=["A"]).deliver("V1", "released", token=1, zones=["A"])
+    h.fault("early_release", target="V1").send("V1", "release", token=1, zones=["B"])
+    h.deliver("V1", "rejected", reason="STILL_INSIDE", token=1)
+    return h.grant("V2", 2, "A").body("V2", "enter", "A")
+
+
+@legal("I1")
 def an_extension_that_overtakes_nobody() -> Hand:
     """It was given up while its extension was on its way; hearing of the extension does not bring it back."""
     h = Hand().confirmed().grant("V1", 1, "A").send("V1", "extend", token=1, frame=1, conn=1)
