@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from client.floor_view import shown, until_acknowledged, until_waiting
 from client.scripted import Conversation, scripted
 from client.test_link import granted
 from client.wire import Wire, grant, spec, stop
@@ -428,3 +429,45 @@ async def test_a_stop_asked_of_a_standby_halts_the_agent_and_the_leader_records_
         async with agent.hold("Z_31", "Z_41", expected_ms=8_000) as again:
             await again.cleared()
         assert agent.active_stops == ()
+
+
+async def test_a_floor_stop_latches_an_agent_with_nothing_until_the_leader_lets_it_go(board: Board) -> None:
+    async with (
+        TestServer(check_invariants=True) as server,
+        connect(f"{server.target},{board.target}", agent_id="A") as agent,
+    ):
+        async with asyncio.timeout(10):
+            while not server.coordinator.runtime.on_stop:  # noqa: ASYNC110 - the watch is open when its list has one
+                await asyncio.sleep(0.01)
+        tripped = await server.stop_floor()
+        await until_acknowledged(server, tripped.stop_id)
+        assert [s.stop_id for s in agent.active_stops] == [tripped.stop_id]
+        await server.reset(tripped.stop_id)
+        async with asyncio.timeout(10):
+            await agent.stop_cleared()
+        await (await agent.acquire("Z_31", expected_ms=8_000)).cleared()
+
+
+async def test_one_that_waits_in_the_scope_and_holds_elsewhere_is_stopped_as_a_whole(board: Board) -> None:
+    """Told by another coordinator first; the leader itself only turned its ask away."""
+    async with (
+        TestServer(check_invariants=True) as server,
+        connect(f"{server.target},{board.target}", agent_id="A") as agent,
+        connect(server.target, agent_id="B") as other,
+        server.operator() as operator,
+    ):
+        await other.acquire("Z_31", expected_ms=60_000)
+        held = await agent.acquire("Z_41", expected_ms=60_000)
+        waiting = asyncio.create_task(agent.acquire("Z_31", expected_ms=8_000))
+        await until_waiting(server, "A")
+        await board.watched.wait()
+        board.news.put_nowait(told("s1", "Z_31", "Z_32"))
+        with pytest.raises(GrantRejected, match="STOPPED"):
+            await waiting
+        assert await held.lost == "stopped"
+        await until_acknowledged(server, "s1")
+        assert await shown(server, "Z_41") == "STOPPED STOPPED"
+        await operator.reset(["s1"], "looked")
+        async with asyncio.timeout(10):
+            await agent.stop_cleared()
+        await (await agent.acquire("Z_41", expected_ms=8_000)).cleared()
