@@ -19,8 +19,8 @@ from chaos.sim.world import Outcome, run
 MAX_SHRINK_RUNS = 400
 MS_PER_HOUR = 3_600_000
 
-HISTORY_CHECKERS = tuple(CHECKERS)
-"""What is asked of the history besides the truth and the core's own invariants."""
+HISTORY_CHECKERS = tuple(name for name in CHECKERS if name != "I1")
+"""What is asked of the history besides the truth, which sees every body enter, and the core's own invariants."""
 
 
 def judged(plan: Plan, checkers: tuple[str, ...] = HISTORY_CHECKERS) -> Outcome:
@@ -28,7 +28,7 @@ def judged(plan: Plan, checkers: tuple[str, ...] = HISTORY_CHECKERS) -> Outcome:
     outcome = run(plan)
     if not checkers or outcome.violations:
         return outcome
-    hushed = (OLD_COPY, LIE) if _lied(plan) else (OLD_COPY,)
+    hushed = (OLD_COPY, CLEARED, LIE) if _lied(plan) else (OLD_COPY, CLEARED)
     found = [v for v in check(outcome.history, only=checkers) if not any(h in v.message for h in hushed)]
     return replace(outcome, violations=tuple(f"[{v.t} ms] {v.invariant}: {v.message}" for v in found))
 
@@ -36,6 +36,9 @@ def judged(plan: Plan, checkers: tuple[str, ...] = HISTORY_CHECKERS) -> Outcome:
 OLD_COPY = "and it has not given it back"
 """A copy of a grant that reaches an agent after it gave that grant back entitles it to nothing, and a history does not
 show that it is one. That no body moves past its deadline the truth sees by itself."""
+
+CLEARED = "is granted to another session of that name"
+"""A clearance and the next grant may share one commit, in which only the grant is left to see."""
 
 LIE = "with its body still inside"
 """What an agent says is its own doing; that nobody believes it is the product's, and the truth looks after that."""

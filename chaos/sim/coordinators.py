@@ -144,7 +144,7 @@ class SimCoordinator:
             self.record.handled(world.loop.now_ms, event, step)
             for send in step.stops:
                 self.record.emitted(world.loop.now_ms, send, stop=True)
-        world.truth.on_step(self.name, step)
+        world.truth.on_step(self.name, machine, step)
         for broken in check(machine):
             world.violate(f"{self.name} after {type(event).__name__}: {broken}")
 

@@ -208,7 +208,9 @@ def _fault(
             return Fault(at_ms, kind, rng.choice((host, "leader", "leader")), lasts_ms)
         case FaultKind.COMMIT:
             how = rng.choice(_ANOMALIES)
-            return Fault(at_ms, kind, "leader", 0, value=rng.choice((650, 800, 1_500, 4_000)), how=how)
+            # Just when its sender gives up and reads the ledger anew, or long after.
+            late_ms = rng.choice((rng.randint(594, 608), rng.randint(594, 608), 650, 1_500, 4_000))
+            return Fault(at_ms, kind, "leader", 0, value=late_ms, how=how)
         case FaultKind.ETCD_CUT | FaultKind.ETCD_SLOW:
             return Fault(at_ms, kind, rng.choice((host, "leader")), lasts_ms, value=rng.choice((50, 300, 900)))
         case FaultKind.RADIO | FaultKind.AGENT_PAUSE:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from zonelock.v1 import zone_service_pb2 as pb
 
 from chaos.sim.bodies import Body
-from coordinator.core.effects import Step
+from coordinator.core.effects import Step, StopRaised
+from coordinator.core.machine import Machine
 from coordinator.core.model import CounterRecord, StopCause, StopRecord, UnitRecord, UnitState
 from coordinator.store import codec
 
@@ -41,6 +42,7 @@ class Truth:
     foreign: set[str] = field(default_factory=set)
     """Records that somebody else wrote, and that no coordinator has loaded since."""
 
+    _told: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
     _given_before: int = 0
     """The highest token given out before the newest restoration."""
 
@@ -140,16 +142,30 @@ class Truth:
 
     # -- decisions and answers -----------------------------------------------------------------------------------
 
-    def on_step(self, coordinator: str, step: Step) -> None:
+    def on_step(self, coordinator: str, machine: Machine, step: Step) -> None:
         """A coordinator's core has decided."""
+        for send in step.stops:
+            session = machine.sessions.get(send.agent_id)
+            if session is not None and isinstance(send.answer, StopRaised):
+                told = self._told.setdefault((coordinator, send.agent_id, session.session), set())
+                told.add(send.answer.stop.stop_id)
         for write in step.writes:
             record = write.record
+            if isinstance(record, UnitRecord) and record.state is UnitState.HELD and record.token not in self.granted:
+                self._grants(coordinator, machine, record)
             if not isinstance(record, StopRecord) or not record.active:
                 continue
             if record.cause is StopCause.OVERDUE:
                 self._overdue(coordinator, record, step)
             elif record.cause is StopCause.LEDGER and not self.restored:
                 self.violate(f"I6: {coordinator} stops the floor over a restored ledger, and none was: {record.reason}")
+
+    def _grants(self, coordinator: str, machine: Machine, unit: UnitRecord) -> None:
+        """Nobody whom a coordinator has told to stop is granted anything by it before the reset."""
+        for stop_id in sorted(self._told.get((coordinator, unit.agent_id, unit.session), ())):
+            stop = machine.stops.get(stop_id)
+            if stop is not None and stop.active:
+                self.violate(f"I5: {coordinator} grants {unit.zone} to {unit.agent_id}, which it has told of {stop_id}")
 
     def _overdue(self, coordinator: str, stop: StopRecord, step: Step) -> None:
         token = int(stop.stop_id.partition(":")[2])
