@@ -334,7 +334,9 @@ class Runtime:
         if leaving:
             self._handle(ev.ReleasesRecalled(now_ms=now_ms, tokens=leaving))
         self.safeguards.took_over(ledger.stops)
-        for stop in self.safeguards.stops_in_flight():
+        in_flight = self.safeguards.stops_in_flight()
+        self.safeguards.recorded(stop.stop_id for stop in ledger.stops)
+        for stop in in_flight:
             self._handle(ev.StopRecovered(now_ms=now_ms, stop=stop, recorded_at=wall))
 
     async def _load_patiently(self) -> Loaded:

@@ -94,6 +94,12 @@ class Safeguards:
         if not stop.active:
             self._tell(stop)
 
+    def recorded(self, stop_ids: Iterable[str]) -> None:
+        """The ledger that was just loaded knows these stops, active or reset by now."""
+        for stop_id in stop_ids:
+            if self._stops.pop(stop_id, None) is not None:
+                self._stops_changed.set()
+
     def stops_in_flight(self) -> list[StopRecord]:
         """Stops that have left and are not known to be durable."""
         return list(self._stops.values())

@@ -48,15 +48,12 @@ class Safety(Presence):
     def _on_stop_asked(self, event: ev.StopAsked) -> None:
         self._check_operator(event)
         known = self.stops.get(event.stop_id)
-        if known is not None:
-            if not known.active:
-                raise Refused(
-                    Refusal.BAD_FIELD,
-                    f"stop_id {event.stop_id!r} was used by a stop that has been reset; leave it empty for a fresh one",
-                    stop_id=event.stop_id,
-                )
-            self._send(event.conn, "", "", fx.StopsReported((known,)))
-            return
+        if known is not None and not known.active:
+            raise Refused(
+                Refusal.BAD_FIELD,
+                f"stop_id {event.stop_id!r} was used by a stop that has been reset; leave it empty for a fresh one",
+                stop_id=event.stop_id,
+            )
         zones, groups = self._scope(event)
         stop = StopRecord(
             stop_id=event.stop_id,
@@ -67,7 +64,8 @@ class Safety(Presence):
             tripped_by=event.agent_id or event.operator,
             reason=event.reason,
         )
-        self._send(event.conn, "", "", fx.StopsReported((self._trip(stop, event.recorded_at),)))
+        tripped = self._trip(stop, event.recorded_at) if known is None else self._widen(known, stop, event.recorded_at)
+        self._send(event.conn, "", "", fx.StopsReported((tripped,)))
 
     def _scope(self, event: ev.StopAsked) -> tuple[tuple[str, ...], tuple[str, ...]]:
         if sum((bool(event.zone), bool(event.stop_group), event.floor)) != 1:

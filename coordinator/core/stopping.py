@@ -74,8 +74,22 @@ class Stopping(Holding):
         self._shrink(grant.token, grant.zones, RequestState.ENDED)
 
     def _on_stop_recovered(self, event: ev.StopRecovered) -> None:
-        if self.stops.get(event.stop.stop_id) is None:
+        known = self.stops.get(event.stop.stop_id)
+        if known is None:
             self._trip(event.stop, event.recorded_at)
+        elif known.active:
+            self._widen(known, event.stop, event.recorded_at)
+
+    def _widen(self, known: StopRecord, asked: StopRecord, recorded_at: str) -> StopRecord:
+        """An active stop that was adopted from an agent knows only where that agent stood. When its whole scope comes
+        to light, the stop covers it from then on; a scope never shrinks.
+        """
+        groups = tuple(sorted({*known.stop_groups, *asked.stop_groups}))
+        zones = tuple(sorted({*known.zones, *asked.zones}))
+        wider = replace(known, floor=known.floor or asked.floor, stop_groups=groups, zones=zones)
+        if (wider.floor, set(groups), set(zones)) == (known.floor, set(known.stop_groups), set(known.zones)):
+            return known
+        return self._trip(replace(wider, tripped_by=asked.tripped_by, reason=asked.reason), recorded_at)
 
     def _distrust_ledger(self, highest: int, witness: str, recorded_at: str) -> None:
         """Someone saw a higher token than this ledger ever gave out: it was replaced, or restored from an old copy.
@@ -126,6 +140,8 @@ class Stopping(Holding):
             if not stop.active:
                 self._answer(event, fx.StopEnded(stop))
                 continue
+            if stop_id not in session.told_stops:
+                self._stop_agent(event.agent_id, stop)  # it heard of it elsewhere, and has given up its grants
             session.acked_stops.add(stop_id)
             self._changes.stops.add(stop_id)
         self._changes.agents.add(event.agent_id)

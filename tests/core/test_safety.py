@@ -154,6 +154,32 @@ def test_a_latch_that_the_ledger_never_heard_of_is_adopted() -> None:
     assert bench.latched["a"] == set()
 
 
+def test_an_adopted_stop_is_widened_when_its_whole_scope_comes_to_light() -> None:
+    bench = Bench()
+    bench.hello("a")
+    bench.ask("a", "A")
+    bench.hello("b")
+    only(bench.ask("b", "C"), fx.Granted)
+    bench.latched["a"] = {"s"}
+    bench.hello("a")
+    assert bench.machine.stops.active()[0].stop_groups == ("west",)
+    tripped = only(bench.stop(floor=True, stop_id="s"), fx.StopsReported).stops[0]
+    assert tripped.floor
+    assert bench.machine.units.of("C")[0].state is UnitState.BLOCKED
+    again = only(bench.stop(zone="A", stop_id="s"), fx.StopsReported).stops[0]
+    assert again.floor  # a scope never shrinks
+
+
+def test_acknowledging_a_stop_heard_elsewhere_ends_the_agents_grants() -> None:
+    bench = Bench()
+    bench.hello("a")
+    bench.stop(stop_group="east", stop_id="s")
+    token = only(bench.ask("a", "A"), fx.Granted).token
+    bench.do(ev.StopAcked(**bench._who("a"), stop_ids=("s",)))
+    assert bench.machine.grants.get(token) is None
+    assert bench.machine.units.of("A")[0].state is UnitState.BLOCKED
+
+
 def test_nothing_trips_on_a_tick_without_a_fresh_fence() -> None:
     bench = Bench()
     bench.hello("a")
