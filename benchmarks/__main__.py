@@ -12,10 +12,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import acquire
+from benchmarks import acquire, safe_step
 from benchmarks.report import Report, machine, versions
 
-BENCHMARKS: dict[str, Callable[[int], Coroutine[Any, Any, Report]]] = {"acquire": acquire.run}
+BENCHMARKS: dict[str, Callable[[int], Coroutine[Any, Any, Report]]] = {
+    "acquire": acquire.run,
+    "safe_step": safe_step.run,
+}
 
 
 def main() -> int:

@@ -129,14 +129,15 @@ class Site:
     def run(self, max_turns: int = 100_000) -> Outcome:
         still = 0
         while self.outcome.turns < max_turns and still < FROZEN_TURNS:
-            moved = self._turn()
+            moved = self.turn()
             if not self.open_tasks and not any(v.goals for v in self.vehicles):
                 return self.outcome
             still = 0 if moved else still + 1
         self.outcome.frozen, self.outcome.frozen_after_tasks = True, self.outcome.done
         return self.outcome
 
-    def _turn(self) -> bool:
+    def turn(self) -> bool:
+        """One turn of everybody; whether anybody moved."""
         self.outcome.turns += 1
         leaving: list[tuple[Vehicle, Cell]] = []
         for vehicle in self.vehicles:

@@ -33,10 +33,7 @@ def _shut_in_by(found: Schedule, who: int) -> int:
     tables = found.tables
     if not tables.travellers[who].yields:
         return -1
-    needed = 0
-    for other in members(found.unfinished):
-        needed |= found.need(other)
-    ways = tables.ground.ways_to(tables.bit, members(found.holds(who)), 0, ~needed)
+    ways = tables.ground.ways_to(tables.bit, members(found.holds(who)), 0, ~found.still_needed())
     return next((zone for zone in next(ways, ()) if found.full & tables.bit[zone]), -1)
 
 

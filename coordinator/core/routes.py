@@ -25,7 +25,7 @@ from itertools import islice
 from coordinator.core.itineraries import Itineraries, after
 from coordinator.core.order import after_step
 from coordinator.core.retreat import involved, refuges, ring_through
-from coordinator.core.schedule import Known, Leg, Schedule, find, members
+from coordinator.core.schedule import Known, Leg, Schedule, find, find_all, members
 
 MAX_YIELDS = 8
 """How many idle agents are asked to yield at once."""
@@ -34,7 +34,7 @@ MAX_RETREATS_TRIED = 2
 LOOK_AGAIN = 16
 """After so many vacations those who cannot arrive are looked at again, whatever zones these were of."""
 
-STEP_EFFORT = 4
+STEP_EFFORT = 3
 ORDER_EFFORT = 8
 """How hard (in searches for a way out) one step, and an order after something unforeseen, may be worked on."""
 
@@ -282,11 +282,8 @@ class RouteBook(Itineraries):
     def _refresh(self) -> None:
         """Looks for an order anew after something changed that the known one does not cover."""
         if self._stale:
-            found, promised = self._find(-1, effort=ORDER_EFFORT), self._promised()
-            if promised & ~found.finished:  # what was promised goes before what is hoped for by others
-                again = self._find(promised, effort=ORDER_EFFORT)
-                lost, lost_again = promised & ~found.finished, promised & ~again.finished
-                found = again if lost_again.bit_count() < lost.bit_count() else found
+            # what was promised goes before what is hoped for by others
+            found = find_all(self._tables, self._known, self._promised(), ORDER_EFFORT)
             self._known.legs, self._finishing, self._stale = found.legs, found.finished, False
             self._watched = self._watch(found)
 

@@ -93,8 +93,17 @@ def find(tables: Tables, first: int, known: Known, target: int, effort: int) -> 
     """
     found = Schedule(tables, known, target, effort)
     found.replay(first, known.legs)
-    while found.unfinished & target and found.effort > 0 and found.make_room():
-        found.settle()
+    found.make_room_for(target)
+    return found
+
+
+def find_all(tables: Tables, known: Known, promised: int, effort: int) -> Schedule:
+    """Lets the `promised` (a mask) finish first of all, and then as many of the others as the effort allows."""
+    found = Schedule(tables, known, -1, effort)
+    found.replay(-1, known.legs)
+    if promised & found.unfinished:
+        found.make_room_for(promised)
+    found.make_room_for(-1)
     return found
 
 
@@ -117,6 +126,8 @@ class Schedule:
         self._ready: list[int] = []
         self._room: dict[int, int] = {}  # free units of zones that several fit into, where they changed
         self._over: dict[int, int] = {}  # who has stopped over, and where
+        self._holders: dict[int, list[int]] | None = None
+        self._still_needed: int | None = None
         self._watched = 0  # the keys of `behind` as a mask
 
     # -- who is where
@@ -141,9 +152,21 @@ class Schedule:
         return -1
 
     def holders(self, zone: int) -> list[int]:
-        """Who holds the zone in the end."""
-        bit = self.tables.bit[zone]
-        return [who for who, holds in enumerate(self._holds) if holds & bit]
+        """Who holds the zone in the end. Only for a search that is over."""
+        if self._holders is None:
+            self._holders = {}
+            for who, holds in enumerate(self._holds):
+                for place in members(holds):
+                    self._holders.setdefault(place, []).append(who)
+        return self._holders.get(zone, [])
+
+    def still_needed(self) -> int:
+        """The zones on the way of anybody unfinished, as a mask. Only for a search that is over."""
+        if self._still_needed is None:
+            self._still_needed = 0
+            for who in members(self.unfinished):
+                self._still_needed |= self._need[who]
+        return self._still_needed
 
     def free(self, zone: int) -> int:
         return self._room.get(zone, self.tables.free[zone])
@@ -263,6 +286,8 @@ class Schedule:
             return False
         if through & self.full or self.needed(leg.via, who):
             return False
+        if not any(self.needed(zone, who) for zone in self.tables.travellers[who].held):
+            return False  # nobody is in need of its place any more
         self._stop_over(Leg(who, through, leg.via, leg.rest))
         return True
 
@@ -293,6 +318,15 @@ class Schedule:
             self._drive(leg, self.tables.bit[refuge])
 
     # -- making room
+
+    def make_room_for(self, target: int) -> None:
+        if target != self._target:
+            self._target = target
+            for who in sorted(self.after, reverse=True):  # who was after somebody that no longer counts need not be
+                self._ready.extend(reversed(self.after.pop(who)))
+            self.settle()
+        while self.unfinished & target and self.effort > 0 and self.make_room():
+            self.settle()
 
     def make_room(self) -> bool:
         """Somebody in the way does what it would not do by itself. Whether anybody did."""
