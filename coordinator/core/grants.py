@@ -82,8 +82,10 @@ class Grants:
         self._uncommitted.append(grant.token)
 
     def extend(self, grant: Grant, expected_ms: int, step: int) -> None:
-        """Notes an extension; the new deadline counts from the commit of `step`, and nothing trips before it."""
-        grant.extending_in, grant.extension_ms = step, expected_ms
+        """Notes an extension; the new deadline counts from the commit of `step`, and nothing trips before it. A shorter
+        one that comes before that commit takes nothing from it: its holder was told of both.
+        """
+        grant.extending_in, grant.extension_ms = step, max(grant.extension_ms, expected_ms)
         self._uncommitted.append(grant.token)
 
     def remove(self, token: int) -> None:

@@ -181,7 +181,8 @@ class Holding(Asking):
             self._answer(event, fx.Rejected(Rejection.HOLD_LIMIT, message, zones=(zone,), token=event.token))
             return
         held = [u for u in units if u.state is UnitState.HELD]
-        remaining = max(self.timing.coordinator_ms(event.expected_ms), grant.deadline_ms - event.now_ms)
+        longest = max(event.expected_ms, grant.extension_ms)  # of those that the next commit holds
+        remaining = max(self.timing.coordinator_ms(longest), grant.deadline_ms - event.now_ms)
         for unit in held:
             self._move(unit, Move.EXTEND, replace(unit, remaining_ms=remaining, elapsed_ms=elapsed))
         self.grants.extend(grant, event.expected_ms, self.seq)

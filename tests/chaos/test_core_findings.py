@@ -93,3 +93,23 @@ def test_an_agent_that_comes_back_latched_holds_no_live_grant() -> None:
     assert [stop.stop_id for stop in machine.stops.active()] == ["s-1"]
     assert machine.units.of("B")[0].cause.value == "STOPPED"
     assert s.verdict() == []
+
+
+def test_a_shorter_extension_in_the_same_commit_takes_nothing_from_a_longer_one() -> None:
+    """The holder was told of both and reckons with the longer; the coordinator used to trip by the shorter."""
+    s = Scene(row_floor("A B"))
+    s.hello("V1")
+    s.ask("V1", "A", ms=5_000)
+    s.drive("V1", "A")
+    s.wait(1_000)
+    s.hold_commits()
+    s.extend("V1", 6_000)
+    s.extend("V1", 1_000)
+    s.let_commit()
+    committed = s.now_ms
+    assert deadline_ms(s) <= committed + 6_060
+    s.go("V1")
+    s.wait(8_000)
+    stops = [line.t for line in s.history if line.kind == "step" and line.get("stops")]
+    assert stops == [committed + 6_060], s.verdict()
+    assert s.verdict() == []
