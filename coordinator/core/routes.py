@@ -250,7 +250,7 @@ class RouteBook(Itineraries):
             traveller = self._tables.travellers[leg.who]
             if leg.refuge < 0 or traveller.travels or traveller.name not in idle or leg.out & self._tables.full:
                 continue
-            if any(self._tables.users[place] & ~(1 << leg.who) for place in traveller.held):
+            if leg.pushed or any(self._tables.users[place] & ~(1 << leg.who) for place in traveller.held):
                 asked.append((traveller.name, self._names[leg.refuge]))
         return sorted(asked)[:MAX_YIELDS]
 

@@ -65,7 +65,7 @@ class Tables:
 class Leg(NamedTuple):
     """`who` drives on through zones of `through` (a mask). `via` is the zone of its route where it stops over, or -1
     when it drives to the end; `rest` is what it needs from there. `refuge` is the zone that it yields to from the end
-    by the zones `out`, or -1.
+    by the zones `out`, or -1; `pushed`: it stands in the way of one that yields.
     """
 
     who: int
@@ -74,6 +74,7 @@ class Leg(NamedTuple):
     rest: int = 0
     refuge: int = -1
     out: int = 0
+    pushed: bool = False
 
 
 @dataclass(slots=True)
@@ -398,9 +399,40 @@ class Schedule:
         ways = self.tables.ground.ways_to(self.tables.bit, (start,), self.full, ~(shunned | self.full), MAX_WAY_OUT)
         way = next(ways, None)
         if way is None:
-            return False
+            return self._push(who, start, shunned)
         self._refuges[who] = (start, way[-1], self._mask(way))
         self._go_to_refuge(who, way[-1], self._mask(way))
+        return True
+
+    def _push(self, who: int, start: int, shunned: int) -> bool:
+        """Goes to a refuge past others that have arrived, which move off that way first."""
+        standing = [
+            other
+            for other, each in enumerate(self.tables.travellers)
+            if each.yields and not each.travels and each.keeps and other != who
+        ]
+        movable = 0
+        for other in standing:
+            movable |= self._holds[other]
+        shut = self.full & ~movable
+        ways = self.tables.ground.ways_to(self.tables.bit, (start,), shut, ~(shunned | self.full), MAX_WAY_OUT)
+        way = next(ways, ())
+        path = self._mask(way)
+        for zone in reversed(way):
+            for other in standing:
+                if not self._holds[other] & self.tables.bit[zone] or self.effort <= 0:
+                    continue
+                self.effort -= 1
+                off = self.full | shunned | path
+                out = next(self.tables.ground.ways_to(self.tables.bit, (zone,), self.full, ~off, MAX_WAY_OUT), ())
+                if out:
+                    self._drive(
+                        Leg(other, self._mask(out), refuge=out[-1], out=self._mask(out), pushed=True),
+                        self.tables.bit[out[-1]],
+                    )
+        if not way or path & self.full:
+            return False
+        self._go_to_refuge(who, way[-1], path)
         return True
 
     def _give_way(self) -> bool:
