@@ -92,6 +92,7 @@ class FloorAgent(ABC):
                 standing_zones=tuple(self.world.inside(self.agent_id)),
                 halt=self.halt,
                 stopped=self._stopped,
+                asked_aside=self.asked_aside,
             )
         )
         self.holdings.stands_in(self.world.inside(self.agent_id))
@@ -199,6 +200,15 @@ class FloorAgent(ABC):
     def refused(self, refusal: GrantRejected) -> None:
         """An ask of this agent was rejected; it may ask otherwise."""
         self.wake()
+
+    def asked_aside(self, zone: str) -> None:
+        """The coordinator asks whether this agent would go to that zone."""
+        self.wake()
+
+    def claim(self, zones: Collection[str]) -> None:
+        """Declares the rest of the agent's route; none: it has arrived, and makes way when asked."""
+        with contextlib.suppress(ZonelockError):  # undeclared it is slower, and no less safe
+            self.link.claim(*zones)
 
     def hold_ms(self, zones: Iterable[str]) -> int:
         return min([HOLD_MS + self._stop_ms(), *(self.world.floor.zones[zone].hold_max_ms for zone in zones)])

@@ -75,7 +75,7 @@ class Detours:
         if vehicle.body.halted or not vehicle.body.standing or not vehicle.plan:
             return
         refused, self._refused = self._refused, None
-        if refused is not None:
+        if refused is not None and now >= self._rests_until:  # once on its way back it goes on trying for a while
             await self._do_as_told(refused)
         elif vehicle.waiting_since is not None:
             await self._lose_patience(now - vehicle.waiting_since, now)
@@ -83,7 +83,7 @@ class Detours:
     async def _do_as_told(self, refusal: GrantRejected) -> None:
         if await self._go_around():
             return
-        cells = self._way_to(getattr(refusal, "retreat_zone", ""))
+        cells = self._way_to(refusal.retreat_zone)
         if cells:
             await self._draw_back(cells)
 
@@ -138,13 +138,12 @@ class Detours:
     # -- while it idles
 
     async def make_way(self) -> None:
-        """Where others have to pass the ground that it idles on: drives off their ways."""
+        """When asked, drives off the ground that it idles on: others have to pass there."""
         vehicle, world = self.vehicle, self.vehicle.world
         asked, self._asked_aside = self._asked_aside, None
         if world.pace.naive:
             return
-        rivals = world.traffic.waiting_for(vehicle.agent_id)
-        cells = self._way_to(asked or "") or (self._way_off(rivals) if rivals else [])
+        cells = self._way_to(asked or "")
         if cells:
             world.tally.yielded += 1
             vehicle.leaving_place = True

@@ -121,6 +121,7 @@ class ScenarioTasks:
         first = agent_id not in self._taken
         entry = self._first.pop(at) if first and at in self._first else self._free_entry(at, busy)
         if entry is None:
+            self._taken[agent_id] = ()  # it makes way when others need the place where it idles
             return None
         number, start, goal = entry
         self._taken[agent_id] = (*self._taken.get(agent_id, ())[-1:], start, goal)

@@ -73,11 +73,6 @@ class Traffic:
         found = {a for zone in wanted if self.is_full(zone, agent_id) for a in self._by_zone.get(zone, ())}
         return tuple(sorted(found - {agent_id}))
 
-    def waiting_for(self, agent_id: str) -> tuple[str, ...]:
-        """Vehicles whose open ask is for something that this one occupies, sorted."""
-        held = self._occupies.get(agent_id, frozenset())
-        return tuple(sorted(a for a, wanted in self._wants.items() if a != agent_id and not held.isdisjoint(wanted)))
-
     def ring(self, agent_id: str) -> tuple[str, ...]:
         """The vehicles that this one waits for, directly or through others, and that wait for it: sorted, with itself.
 

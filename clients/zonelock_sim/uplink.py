@@ -75,6 +75,7 @@ class Uplink:
                 on_stop=introduction.stopped,
                 halt_timeout_s=STOP_WITHIN_S,
             )
+        agent.on_yield(introduction.asked_aside)
         self._agents[id(agent)] = agent
         return agent
 

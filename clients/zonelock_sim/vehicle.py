@@ -62,6 +62,9 @@ class Vehicle(FloorAgent):
         super().refused(refusal)
         self.detours.refused(refusal)
 
+    def asked_aside(self, zone: str) -> None:
+        self.detours.asked_aside(zone)
+
     def halt(self) -> None:
         self.body.halt()
 
@@ -78,6 +81,7 @@ class Vehicle(FloorAgent):
         await self.open(self._stop_ms())
         while not await self.take_ground():
             await self.responsive()
+        self.follow([])
         self.ready.set()
         await self.world.gate.wait()
         while True:
@@ -97,7 +101,9 @@ class Vehicle(FloorAgent):
 
     async def _idle(self) -> None:
         self.activity = "idle"
-        if self.holdings.grants():
+        self.note_losses()
+        self._give_back_behind()
+        if self.holdings.grants() and not self.holdings.leaving:
             await self.park()
         self.report()
         await self.pause(IDLE_S)
@@ -133,6 +139,7 @@ class Vehicle(FloorAgent):
                 await self.detours.look_around()
         finally:
             await self.stop_asking()
+        self.follow([])
 
     async def _beat(self) -> None:
         """What every moment of a vehicle's life asks for, whatever it is doing."""
@@ -186,8 +193,10 @@ class Vehicle(FloorAgent):
         self.follow((route or router.cells(end, self.goal))[1:])
 
     def follow(self, plan: list[Cell]) -> None:
-        """Means to drive over these cells from where its permitted path ends."""
+        """Means to drive over these cells from where its permitted path ends, and says so."""
         self.plan = plan
+        if not self.world.pace.naive:
+            self.claim(self.world.entered([*self.body.path[1:], *plan]))
 
     def _go_on(self) -> None:
         """Lengthens the permitted path over everything that is granted."""

@@ -29,6 +29,8 @@ import zonelock_client.link
 import zonelock_client.operators
 import zonelock_client.standstill
 from zonelock.v1 import safety_service_pb2_grpc, zone_service_pb2_grpc
+from zonelock_client.clock import boottime_ns
+from zonelock_client.dead_man import process_dead_man
 
 from coordinator.floor import Floor
 from zonelock_sim.bodies import Cell
@@ -215,22 +217,32 @@ def _virtual_loop() -> VirtualLoop:
 def _seams(rng: random.Random, transport: Transport, fleet: Process) -> Iterator[None]:
     """The SDK's and the coordinator's clocks, chance, thread and sockets are the simulated site's, until the end.
 
-    The seams are module attributes. One that no longer exists fails here at once instead of letting real time in.
+    The seams are module attributes. One that no longer exists fails here at once instead of letting real time in. What
+    other threads of this process do with the SDK meanwhile (a dead-man that watches real grants) goes on as it was.
     """
     import coordinator.rpc.safety_service
     from chaos.sim import seams
+    from chaos.sim.loop import PROCESS
+
+    def inside(simulated: Callable[..., Any], real: Callable[..., Any]) -> Callable[..., Any]:
+        def either(*args: Any) -> Any:
+            return (real if PROCESS.get() is None else simulated)(*args)
+
+        return either
 
     dead_man = fleet.context.copy().run(seams.SimDeadMan)
     chance = _Chance(rng)
-    replaced: list[tuple[Any, str, Any]] = [(module, "boottime_ns", seams.boottime_ns) for module in _CLOCKED]
+    clock = inside(seams.boottime_ns, boottime_ns)
+    channel = inside(transport.channel, zonelock_client.link.open_channel)
+    replaced: list[tuple[Any, str, Any]] = [(module, "boottime_ns", clock) for module in _CLOCKED]
     replaced += [
         (zonelock_client.link, "TICK_S", LINK_TICK_S),
         (zonelock_client.link, "random", chance),
-        (zonelock_client.link, "open_channel", transport.channel),
-        (zonelock_client.operators, "open_channel", transport.channel),
+        (zonelock_client.link, "open_channel", channel),
+        (zonelock_client.operators, "open_channel", channel),
         (zonelock_client.operators, "uuid", chance),
         (zonelock_client.fleet, "secrets", chance),
-        (zonelock_client.fleet, "process_dead_man", lambda: dead_man),
+        (zonelock_client.fleet, "process_dead_man", inside(lambda: dead_man, process_dead_man)),
         (coordinator.rpc.safety_service, "_wall_clock", lambda: seams.BOOTED),
     ]
     kept = [(module, name, getattr(module, name)) for module, name, _ in replaced]

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Protocol
 
 from zonelock.v1.floor_pb2 import Blocker, Stop
@@ -32,6 +33,7 @@ class Link(Protocol):
     @property
     def active_stops(self) -> tuple[Stop, ...]: ...
     async def acquire(self, *zones: str, expected_ms: int, on_queued: Queued | None = None) -> Grant: ...
+    def claim(self, *zones: str) -> None: ...
     def report(
         self,
         *,
@@ -51,7 +53,8 @@ class Link(Protocol):
 class Introduction:
     """How an agent presents itself to the coordinator, and what it does when told to stand.
 
-    `halt` is called from the SDK's dead-man thread and returns at once; `stopped` returns when the machine stands.
+    `halt` is called from the SDK's dead-man thread and returns at once; `stopped` returns when the machine stands;
+    `asked_aside` is told the zone to yield to.
     """
 
     agent_id: str
@@ -60,6 +63,7 @@ class Introduction:
     standing_zones: tuple[str, ...]
     halt: Callable[[], None]
     stopped: Callable[[Stop], Awaitable[None]]
+    asked_aside: Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,11 @@ class World:
             if zone is not None:
                 found[zone] = None
         return list(found)
+
+    def entered(self, cells: Iterable[Cell]) -> list[str]:
+        """The zones of the cells in the order they are entered; one that is entered twice stands twice."""
+        zones = (self._zones.get(cell) for cell in cells)
+        return [zone for zone, _ in groupby(zones) if zone is not None]
 
     def inside(self, agent_id: str) -> list[str]:
         """Every zone that the agent's body touches now; empty when it has none on the floor."""

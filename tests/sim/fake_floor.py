@@ -112,6 +112,7 @@ class Ledger:
         self.occupied: dict[str, dict[str, FakeGrant | None]] = {zone: {} for zone in floor.zones}
         self.inside: dict[str, tuple[str, ...]] = {}
         self.queue: list[Waiting] = []
+        self.claims: dict[str, tuple[str, ...]] = {}
         self.stops: list[str] = []
         self.over = asyncio.Event()
         self.over.set()
@@ -182,6 +183,9 @@ class FakeLink:
     @property
     def active_stops(self) -> tuple[Stop, ...]:
         return tuple(Stop(stop_id=stop_id) for stop_id in self.ledger.stops)
+
+    def claim(self, *zones: str) -> None:
+        self.ledger.claims[self.agent_id] = zones
 
     async def acquire(self, *zones: str, expected_ms: int, on_queued: Any = None) -> Any:
         await asyncio.sleep(LATENCY_S)

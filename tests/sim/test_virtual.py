@@ -102,6 +102,29 @@ async def test_a_virtual_run_leaves_the_sdk_and_its_clocks_as_they_were() -> Non
     assert threading.active_count() <= threads + 1, "the one thread that the run itself had"
 
 
+async def test_a_dead_man_of_this_process_goes_on_watching_real_grants_during_a_virtual_run() -> None:
+    from zonelock_client.clock import boottime_ns
+    from zonelock_client.dead_man import process_dead_man
+
+    tripped = threading.Event()
+
+    class Alarm:
+        due = boottime_ns() + 300_000_000
+
+        def due_ns(self) -> int | None:
+            return None if tripped.is_set() else self.due
+
+        def trip(self) -> None:
+            tripped.set()
+
+        def halt(self) -> None:
+            """Nothing moves."""
+
+    process_dead_man().watch(Alarm())
+    await run_sim(SimOptions(agents=2, seconds=10, virtual=True))
+    assert await asyncio.to_thread(tripped.wait, 10)
+
+
 async def test_setting_stop_ends_a_virtual_run_early_with_its_report() -> None:
     stop, told = asyncio.Event(), list[Progress]()
     asyncio.get_running_loop().call_later(1.0, stop.set)
