@@ -93,7 +93,7 @@ class SimCoordinator:
             raise
         except Halted:
             # What a foreign writer deserves: an alarm. A person looks, and starts the coordinator again.
-            if not self.world.truth.foreign:
+            if not self.world.etcd.touched:
                 self.world.violate(f"{self.name}: halted over a foreign write, and there was none")
             self.kill()
             self.world.loop.after_ms(HALT_MS, self.start)
@@ -144,7 +144,7 @@ class SimCoordinator:
             self.record.handled(world.loop.now_ms, event, step)
             for send in step.stops:
                 self.record.emitted(world.loop.now_ms, send, stop=True)
-        world.truth.on_step(self.name, machine, step)
+        world.truth.on_step(f"{self.name} (ledger {self.record.run})", machine, step)
         for broken in check(machine):
             world.violate(f"{self.name} after {type(event).__name__}: {broken}")
 

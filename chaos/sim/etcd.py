@@ -34,7 +34,7 @@ class SimEtcd:
         self.revision = 1
         self.kvs: dict[bytes, Stored] = {}
         self.on_change: list[Callable[[bytes, bytes | None, int], None]] = []
-        self.applied = 0
+        self.applied = self.touched = 0
         self._leases: dict[int, tuple[int, int]] = {}
         self._next_lease = 1
         self._deletions: list[Callable[[bytes], None]] = []
@@ -108,6 +108,7 @@ class SimEtcd:
         if stored is None:
             return False
         self.revision += 1
+        self.touched += 1
         self._put(key, stored.value, stored.lease)
         return True
 

@@ -176,8 +176,9 @@ class Safety(Presence):
         self._changes.zones.update(self.stops.zones_in(stop))
         for agent_id in sorted(self.sessions):
             session = self.sessions[agent_id]
+            latched = stop.stop_id in session.acked_stops or stop.stop_id in session.told_stops
             session.acked_stops.discard(stop.stop_id)
-            if stop.stop_id in session.told_stops or stop.stop_id in session.awaited_stops:
+            if latched or stop.stop_id in session.awaited_stops:
                 session.told_stops.pop(stop.stop_id, None)
                 session.awaited_stops.discard(stop.stop_id)
                 self._tell(agent_id, fx.StopEnded(stop))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from chaos.sim import floors
 from chaos.sim.coordinators import SimCoordinator
 from chaos.sim.plan import Fault, FaultKind, Plan, RobotPlan, plan_of
 from chaos.sim.story import story
 from chaos.sim.world import run
 from coordinator.core import events as ev
-from coordinator.core.effects import Step
+from coordinator.core.effects import Step, StopEnded
 from coordinator.core.machine import Machine
+from coordinator.core.model import Ledger, Timing
 from coordinator.runtime import Runtime
 
 
@@ -54,3 +56,14 @@ def test_a_leader_that_stood_still_does_not_take_its_old_ledger_for_a_restored_o
 def test_the_test_above_would_see_a_floor_stopped_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Runtime, "_may_be_outdated", lambda *_: False)
     assert any("restored ledger" in v for v in run(_stopped_leaders(3)).violations)
+
+
+def test_whoever_acknowledged_a_stop_hears_of_its_end() -> None:
+    """Seed 47: a rebooted agent that the stop no longer covered stayed latched for ever."""
+    machine = Machine(floors.floor_of("hall").spec(), Ledger(), Timing(), 0)
+    machine.handle(ev.Started(now_ms=0, assume_empty=True))
+    machine.handle(ev.Hello(now_ms=1, conn=1, agent_id="agv1", session="s"))
+    machine.handle(ev.StopAsked(now_ms=2, conn=2, operator="mara", reason="drill", stop_id="drill", floor=True))
+    machine.handle(ev.StopAcked(now_ms=3, conn=1, agent_id="agv1", stop_ids=("drill",)))
+    step = machine.handle(ev.ResetAsked(now_ms=4, conn=2, operator="mara", reason="over", stop_ids=("drill",)))
+    assert any(s.agent_id == "agv1" and isinstance(s.answer, StopEnded) for s in step.sends)
