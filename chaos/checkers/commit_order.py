@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from chaos.checkers.facts import Ledger, Unit, granted_in, is_applied, slots_of
+from chaos.checkers.facts import Ledger, Unit, granted_in, is_applied, records_emits, slots_of
 from chaos.checkers.verdict import Findings, Violation, token_words
 from chaos.history import Line
 
@@ -25,6 +25,9 @@ class _CommitOrder:
         self.ledger = Ledger()
         self.known: dict[str, Ledger] = {}
         """coordinator -> what it knows to be durable."""
+        self.emits = records_emits(lines)
+        self.ever_held: set[tuple[str, int]] = set()
+        """(zone, token) that the ledger has held at some time."""
         self.epoch = 0
         self.newest_leader = ""
         self.upto: dict[tuple[str, int], int] = {}
@@ -64,6 +67,8 @@ class _CommitOrder:
                     self.extending.setdefault((line["coord"], token), []).append(line["seq"])
                 case "emit":
                     self._emit(line)
+                case "deliver" if not self.emits and line["answer"] in ("granted", "welcome"):
+                    self._arrives(line)
                 case "fault":
                     self._fault(line)
                 case _:
@@ -107,6 +112,7 @@ class _CommitOrder:
             self._check_fence(line)
             self._check_foreign(line)
             self.ledger.apply(line)
+            self.ever_held |= {(u["zone"], u["token"]) for u in line.get("units") or () if u["state"] == "HELD"}
             if outcome == "late":
                 self.late[coord] = max(self.late.get(coord, 0), line.get("revision", 0))
         self.epoch = max(self.epoch, epoch)
@@ -166,6 +172,19 @@ class _CommitOrder:
         if seq is not None and self.upto.get(run, 0) < seq:
             self.findings.add(line, f"{answer} leaves for {line['agent']} before step {seq} was committed")
         check(line, self.known.setdefault(coord, Ledger()))
+
+    def _arrives(self, line: Line) -> None:
+        """What can be said where nobody noted how answers leave: the grant must have been durable by now."""
+        for grant in granted_in(line):
+            for zone in grant["zones"]:
+                if (zone, grant["token"]) not in self.ever_held:
+                    self.findings.add(
+                        line,
+                        f"{line['agent']} hears that it is granted {zone} (token {token_words(grant['token'])}), and "
+                        "no commit has held it",
+                        tokens=[grant["token"]],
+                        zones=[zone],
+                    )
 
     def _granted(self, line: Line, known: Ledger) -> None:
         for grant in granted_in(line):

@@ -117,6 +117,11 @@ class Frames:
         return FOREVER if sent is None else int(sent + remaining_ms)
 
 
+def records_emits(lines: Sequence[Line]) -> bool:
+    """Whether the history has the answers as they leave; if not, checkers go by what arrives, and see less."""
+    return any(line.kind == "emit" and line["answer"] != "stop_raised" for line in lines)
+
+
 def granted_in(line: Line) -> Iterator[Mapping[str, Any]]:
     """The grants that an emit or deliver line carries: one of `granted`, all of `welcome`."""
     if line["answer"] == "granted":

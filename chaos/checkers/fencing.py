@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chaos.checkers.facts import Ledger, Unit, UnitId, granted_in, is_applied, is_occupied, slots_of
+from chaos.checkers.facts import Ledger, Unit, UnitId, granted_in, is_applied, is_occupied, records_emits, slots_of
 from chaos.checkers.verdict import Findings, Violation, token_words
 from chaos.history import Line
 
@@ -36,7 +36,7 @@ class _Fencing:
         """token -> its holder and the request it answers."""
         self.highest: dict[tuple[str, int | None], int] = {}
         self.first_told: set[int] = set()
-        self.emits = any(line.kind == "emit" for line in lines)
+        self.emits = records_emits(lines)
         self.stale: set[tuple[str, str, int, str]] = set()
         """(coordinator, agent, token, answer) of stale operations handled."""
         self.in_order: dict[tuple[str, str, int, str], int] = {}
@@ -112,7 +112,7 @@ class _Fencing:
             return
         for grant in granted_in(line):
             self._check_owner(line, grant)
-            if grant["token"] not in self.first_told:
+            if grant["token"] not in self.first_told and line.kind == "emit":  # arrivals may overtake one another
                 self.first_told.add(grant["token"])
                 self._check_order(line, grant)
             self._check_request(line, grant)

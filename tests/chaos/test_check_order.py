@@ -70,6 +70,11 @@ def answer_ahead_of_its_step() -> Hand:
     return Hand().leads().commit(upto=6, run=1).emit("V1", "expired", token=1, zones=["A"], seq=7, run=1)
 
 
+@illegal("I4", "no commit has held it")
+def a_grant_arrives_that_was_never_durable() -> Hand:
+    return Hand().confirmed().deliver("V1", "granted", token=1, zones=["A"], slots=[0])
+
+
 @legal("I4")
 def granted_after_a_reload_that_found_it() -> Hand:
     h = Hand().confirmed().commit(held("A", "V1", 1), outcome="lost", applied=True, txn=3).leads(epoch=2)
