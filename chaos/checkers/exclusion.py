@@ -152,7 +152,9 @@ class _Exclusion:
             self._wind_down(line, agent, line.get("token"))
         elif what in ("boot", "reboot", "down"):
             self._wind_down(line, agent)
-            self.latched.pop(agent, None)  # a new process knows of no latch, and uses what it is granted
+            # A new process knows of no latch and of nothing given back, and uses what it is granted.
+            self.latched.pop(agent, None)
+            self.returned = {entry for entry in self.returned if entry[0] != agent}
         elif what == "latched":
             self.latched.setdefault(agent, set()).add(line.get("stop_id", ""))
             self._wind_down(line, agent)

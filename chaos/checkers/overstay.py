@@ -87,6 +87,8 @@ class _Overstay:
                 case "stop":
                     self._ends(line["agent"])
                 case "agent" if line["what"] in ENDINGS:
+                    if line["what"] in ("boot", "reboot"):  # a new process knows of nothing given back
+                        self.returned = {entry for entry in self.returned if entry[0] != line["agent"]}
                     self._ends(line["agent"], line.get("token"))
                 case "send":
                     self._send(line)

@@ -97,6 +97,14 @@ def people_push_a_vehicle_in() -> Hand:
 
 
 @legal("I1")
+def a_new_process_resumes_what_the_old_one_could_not_give_back() -> Hand:
+    h = Hand().confirmed().grant("V1", 1, "A").send("V1", "release", token=1).agent("V1", "boot")
+    grants = [{"token": 1, "zones": ["A"], "slots": [0]}]
+    h.emit("V1", "welcome", grants=grants).deliver("V1", "welcome", grants=grants)
+    return h.body("V1", "enter", "A")
+
+
+@legal("I1")
 def one_zone_given_back_and_the_other_refused() -> Hand:
     h = Hand().confirmed().commit(held("A", "V1", 1), held("B", "V1", 1)).granted("V1", 1, "A", "B")
     h.body("V1", "enter", "B").send("V1", "release", token=1, zones=["A"]).commit(unit("A", "FREE", "V1", 1))
