@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from coordinator.core.schedule import Schedule, Tables, members
+from coordinator.core.schedule import MAX_WAY_OUT, Schedule, Tables, members
 
 
 def waits_on(found: Schedule, who: int) -> tuple[int, list[int]]:
@@ -17,6 +17,12 @@ def waits_on(found: Schedule, who: int) -> tuple[int, list[int]]:
 
     For one that has arrived and would yield, the first full zone on its way out. (-1, []) when nothing is in its way.
     """
+    if who not in found.waits:
+        found.waits[who] = _waits_on(found, who)
+    return found.waits[who]
+
+
+def _waits_on(found: Schedule, who: int) -> tuple[int, list[int]]:
     tables = found.tables
     zone = found.stuck_at(who) if found.unfinished >> who & 1 else _shut_in_by(found, who)
     if zone >= 0:
@@ -33,7 +39,7 @@ def _shut_in_by(found: Schedule, who: int) -> int:
     tables = found.tables
     if not tables.travellers[who].yields:
         return -1
-    ways = tables.ground.ways_to(tables.bit, members(found.holds(who)), 0, ~found.still_needed())
+    ways = tables.ground.ways_to(tables.bit, members(found.holds(who)), 0, ~found.still_needed(), MAX_WAY_OUT)
     return next((zone for zone in next(ways, ()) if found.full & tables.bit[zone]), -1)
 
 

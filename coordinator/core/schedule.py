@@ -129,6 +129,7 @@ class Schedule:
         self._over: dict[int, int] = {}  # who has stopped over, and where
         self._holders: dict[int, list[int]] | None = None
         self._still_needed: int | None = None
+        self.waits: dict[int, tuple[int, list[int]]] = {}  # kept by `retreat`, which asks about the same ones often
         self._watched = 0  # the keys of `behind` as a mask
 
     # -- who is where

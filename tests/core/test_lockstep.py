@@ -1,10 +1,11 @@
-"""Whole fleets in lock-step, by the policy of docs/routes.md: nobody freezes on floors that the naive way freezes on."""
+"""Whole fleets in lock-step, by the policy of docs/routes.md: nobody freezes where the naive way does."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
+
 from benchmarks.lockstep import Cell, Grid, Site
 
 OPEN_AISLES = """
