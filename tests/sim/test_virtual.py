@@ -222,6 +222,7 @@ async def test_every_task_is_done_on_floors_that_nobody_was_given(tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("agents", [100, 300])
 async def test_every_task_of_the_warehouse_is_done(shared_data: Callable[[str], Path], agents: int) -> None:
     plan, scenario = shared_data(f"{WAREHOUSE}.map"), shared_data(f"{WAREHOUSE}-random-1.scen")
@@ -232,6 +233,7 @@ async def test_every_task_of_the_warehouse_is_done(shared_data: Callable[[str], 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("agents", [100, 300])
 async def test_the_naive_way_freezes_in_the_warehouse(shared_data: Callable[[str], Path], agents: int) -> None:
     plan, scenario = shared_data(f"{WAREHOUSE}.map"), shared_data(f"{WAREHOUSE}-random-1.scen")
