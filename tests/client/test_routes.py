@@ -47,10 +47,18 @@ async def step(agent: Agent, zone: str, leaves: str) -> None:
     assert zone in grant.zones
 
 
+async def answered(*agents: Agent) -> None:
+    """Waits until the coordinator has spoken about everybody's claim: they come over different streams."""
+    async with asyncio.timeout(5):
+        while any(agent.can_finish is None for agent in agents):  # noqa: ASYNC110  the SDK keeps no event for it
+            await asyncio.sleep(0.01)
+
+
 async def test_two_that_must_swap_are_told_the_ring_and_one_draws_back(server: TestServer) -> None:
     async with await standing(server, "AGV_1", "Z_1_0") as one, await standing(server, "AGV_2", "Z_4_0") as two:
         one.claim("Z_2_0", "Z_3_0", "Z_4_0")
         two.claim("Z_3_0", "Z_2_0", "Z_1_0", "Z_0_0")
+        await answered(one, two)
         with pytest.raises(GrantRejected) as told:
             await one.acquire("Z_2_0", "Z_1_0", expected_ms=5_000, timeout_s=5)
         assert told.value.reason == "WOULD_DEADLOCK"
