@@ -71,6 +71,8 @@ class Presence(Stopping):
         """Rebuilds grants from HELD units; those that a stop had ended before its own writes were all made end now."""
         held: dict[int, list[UnitRecord]] = {}
         for unit in self.units:
+            if unit.state is UnitState.BLOCKED and unit.remaining_ms:
+                self._may_move_until_ms[unit.token] = self.now_ms + unit.remaining_ms
             if unit.state is UnitState.HELD:
                 held.setdefault(unit.token, []).append(unit)
         for token in sorted(held):

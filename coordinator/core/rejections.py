@@ -66,6 +66,7 @@ class Refusal(StrEnum):
     REASON_REQUIRED = "REASON_REQUIRED"
     OCCUPANT_UNCONFIRMED = "OCCUPANT_UNCONFIRMED"
     STILL_GRANTED = "STILL_GRANTED"
+    HOLDER_MAY_MOVE = "HOLDER_MAY_MOVE"
     NOTHING_TO_REVOKE = "NOTHING_TO_REVOKE"
     OCCUPANT_INSIDE = "OCCUPANT_INSIDE"
     NOTHING_TO_CLEAR = "NOTHING_TO_CLEAR"
@@ -151,6 +152,11 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
         _F,
         "A live grant covers the zone; clearing it would give it away under its holder.",
         "Wait for the release, or stop first.",
+    ),
+    Refusal.HOLDER_MAY_MOVE: RefusalEntry(
+        _F,
+        "A stopped holder that has not confirmed standing may still move on its grant's own time.",
+        "Wait for its acknowledgement, or until that time is over, then look again and clear.",
     ),
     Refusal.NOTHING_TO_REVOKE: RefusalEntry(_F, "No live grant matches.", "`zonelock zones` shows who holds what."),
     Refusal.OCCUPANT_INSIDE: RefusalEntry(

@@ -237,6 +237,15 @@ class Safety(Presence):
         return names
 
     def _check_outside(self, unit: UnitRecord) -> None:
+        until_ms = self._may_move_until_ms.get(unit.token, 0)
+        if unit.state is UnitState.BLOCKED and self.now_ms < until_ms:
+            left = spoken(until_ms - self.now_ms)
+            raise Refused(
+                Refusal.HOLDER_MAY_MOVE,
+                f"zones: {unit.agent_id} has not confirmed that it stands and may drive into {unit.zone} for {left}",
+                zone=unit.zone,
+                agent=unit.agent_id,
+            )
         session = self.sessions.get(unit.agent_id)
         if session is None or session.stream is None or session.reported_at_ms is None:
             return

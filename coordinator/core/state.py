@@ -77,6 +77,7 @@ class State:
         self.now_ms = self.took_over_ms = now_ms
         self._taken_at_ms: dict[UnitId, int] = {}
         self._tripped_at_ms: dict[str, int] = {}
+        self._may_move_until_ms: dict[int, int] = {}
         self.seq = 0
         self.recent: deque[str] = deque(maxlen=RECENT_EVENTS)
         self._changes = Changes()

@@ -67,9 +67,14 @@ class Stopping(Holding):
     def _end_grant(self, grant: Grant, cause: BlockCause) -> None:
         """Ends a grant with its holder possibly inside; one that nobody has been told of yet was never used."""
         told = grant.phase is GrantPhase.LIVE
+        left_ms = max(0, grant.deadline_ms - self.now_ms) if told and cause is BlockCause.STOPPED else 0
+        if left_ms:
+            now_ms, before = self.now_ms, self._may_move_until_ms
+            self._may_move_until_ms = {token: until for token, until in before.items() if until > now_ms}
+            self._may_move_until_ms[grant.token] = grant.deadline_ms
         for unit in self.units.with_token(grant.token):
             if unit.state is UnitState.HELD:
-                after = ended(unit, cause) if told else never_used(unit)
+                after = ended(unit, cause, left_ms) if told else never_used(unit)
                 self._move(unit, Move.END if told else Move.DECLINE, after)
         self._shrink(grant.token, grant.zones, RequestState.ENDED)
 
@@ -144,4 +149,6 @@ class Stopping(Holding):
                 self._stop_agent(event.agent_id, stop)  # it heard of it elsewhere, and has given up its grants
             session.acked_stops.add(stop_id)
             self._changes.stops.add(stop_id)
+            for unit in self.units.of_agent(event.agent_id):
+                self._may_move_until_ms.pop(unit.token, None)
         self._changes.agents.add(event.agent_id)

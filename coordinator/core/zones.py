@@ -176,9 +176,11 @@ def _discard(index: dict[Any, set[UnitId]], key: object, unit: UnitId) -> None:
             del index[key]
 
 
-def ended(unit: UnitRecord, cause: BlockCause) -> UnitRecord:
-    """The record of a unit whose grant ended with its holder possibly inside."""
-    return replace(unit, state=UnitState.BLOCKED, cause=cause, remaining_ms=0, revoked=False)
+def ended(unit: UnitRecord, cause: BlockCause, remaining_ms: int = 0) -> UnitRecord:
+    """The record of a unit whose grant ended with its holder possibly inside. `remaining_ms`: for how long a holder
+    that has not heard of the end may still move on the grant's own time.
+    """
+    return replace(unit, state=UnitState.BLOCKED, cause=cause, remaining_ms=remaining_ms, revoked=False)
 
 
 def given_back(unit: UnitRecord) -> UnitRecord:

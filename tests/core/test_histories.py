@@ -145,7 +145,7 @@ def test_the_story_itself_is_legal() -> None:
 
 
 def free_on_expiry(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(stopping, "ended", lambda unit, cause: zones.given_back(unit))
+    patch.setattr(stopping, "ended", lambda unit, cause, remaining_ms=0: zones.given_back(unit))
     patch.setitem(zones.TRANSITIONS, (UnitState.HELD, zones.Move.END), frozenset(UnitState))
 
 

@@ -341,6 +341,30 @@ def test_an_acknowledgement_that_crosses_the_reset_is_answered_with_the_end() ->
     assert only(bench.do(late), fx.StopEnded).stop.stop_id == stop_id
 
 
+def test_a_zone_is_not_cleared_while_a_stopped_holder_may_still_drive_into_it() -> None:
+    """Its link is cut: it has not heard of the stop, and its own deadline is all that halts it."""
+    bench = Bench()
+    bench.hello("a")
+    only(bench.ask("a", "A", "B", ms=10_000), fx.Granted)
+    bench.close("a")
+    bench.stop(zone="A", stop_id="s")
+    bench.now_ms += 4_000
+    assert only(bench.clear("B"), fx.Failed).refusal is Refusal.HOLDER_MAY_MOVE
+    bench.start()  # the next coordinator knows too, and counts from its take-over
+    assert only(bench.clear("B"), fx.Failed).refusal is Refusal.HOLDER_MAY_MOVE
+    bench.now_ms += 10_101
+    only(bench.clear("B"), fx.ZonesCleared)
+
+
+def test_a_stopped_holder_that_confirms_standing_can_be_cleared_at_once() -> None:
+    bench = Bench()
+    bench.hello("a")
+    only(bench.ask("a", "A", ms=10_000), fx.Granted)
+    bench.stop(zone="A", stop_id="s")
+    bench.acknowledge("a")
+    only(bench.clear("A"), fx.ZonesCleared)
+
+
 # -- revoking ----------------------------------------------------------------------------------------------------------
 
 
