@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 from uuid import UUID
 
 import zonelock_client.agent
+import zonelock_client.clock
 import zonelock_client.dead_man
 import zonelock_client.fleet
 import zonelock_client.grant
@@ -40,7 +42,9 @@ _CLOCKED = (
 
 
 def boottime_ns() -> int:
-    """The running process's CLOCK_BOOTTIME."""
+    """The running process's CLOCK_BOOTTIME. A real thread, such as an earlier dead-man's, keeps real time."""
+    if threading.current_thread() is not threading.main_thread():
+        return zonelock_client.clock.boottime_ns()
     return current_process().now_ns
 
 
