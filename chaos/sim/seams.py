@@ -27,10 +27,13 @@ from zonelock_client.dead_man import Alarm, DeadMan
 import coordinator.rpc.safety_service
 import coordinator.runtime
 import coordinator.store.etcd
-from chaos.sim.loop import NS_PER_MS, current_process
+from chaos.sim.loop import NS_PER_MS, PROCESS, current_process
 
 BOOTED = "1970-01-01T00:00:00.000+00:00"
 """The wall clock takes part in nothing, so it stands still."""
+
+REAL_THREAD = "zonelock-dead-man"
+"""The SDK's watchdog thread: one that an earlier part of this Python process left behind is not simulated."""
 
 _CLOCKED = (
     zonelock_client.agent,
@@ -43,7 +46,7 @@ _CLOCKED = (
 
 def boottime_ns() -> int:
     """The running process's CLOCK_BOOTTIME. A real thread, such as an earlier dead-man's, keeps real time."""
-    if threading.current_thread() is not threading.main_thread():
+    if PROCESS.get() is None and threading.current_thread().name == REAL_THREAD:
         return zonelock_client.clock.boottime_ns()
     return current_process().now_ns
 
