@@ -47,7 +47,7 @@ class CoordinatorConfig(BaseModel):
     reattach_ms: int = Field(2_000, ge=0, le=60_000, description="Nothing inherited trips within this after take-over.")
     telemetry_fresh_ms: int = Field(2_000, ge=100, le=60_000, description="Telemetry no older than this can extend.")
     estop_ack_ms: int = Field(1_000, ge=50, le=60_000, description="A told agent that takes longer is an alarm.")
-    data_dir: Path | None = Field(None, description="Folder for stops that are not yet durable; see docs/cli.md.")
+    data_dir: Path | None = Field(None, description="Folder for stops that are not yet durable; see docs/safety.md.")
     stop_hook: tuple[str, ...] = Field((), description="A command that passes stops on to the plant's safety chain.")
     stop_hook_timeout_ms: int = Field(2_000, ge=100, le=60_000, description="The hook is killed after this; an alarm.")
     rho_ppm: int = Field(10_000, ge=0, le=200_000, description="Clock-rate error that both sides allow for.")
