@@ -411,7 +411,10 @@ class Agent(Callbacks):
     # -- inside --------------------------------------------------------------------------------------------------
 
     async def _flushed(self) -> None:
-        """Waits until nothing is owed any more, or the link is not up."""
+        """Waits until stops that it stands for are acknowledged and nothing is owed any more, or the link is not up."""
+        standing = [task for task in self._tasks if task.get_name().endswith("-stop")]
+        if standing and self.link is LinkState.CONNECTED:
+            await asyncio.wait(standing)
         while len(self.core.outbox) and self.link is LinkState.CONNECTED:
             self._settled.clear()
             await self._settled.wait()

@@ -252,8 +252,7 @@ class Presence(Stopping):
                 self._adopt(stop_id, session)
             elif stop.active:
                 self._stop_agent(event.agent_id, stop)  # it gave all its grants up; a lost commit may have kept them
-                session.acked_stops.add(stop_id)
-                self._changes.stops.add(stop_id)
+                self._confirm_standing(session, stop_id)
             else:
                 self._send(event.conn, event.agent_id, "", fx.StopEnded(stop))
 

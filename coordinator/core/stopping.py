@@ -132,8 +132,16 @@ class Stopping(Holding):
             reason=f"{session.agent_id} came back latched by a stop that the ledger does not know",
         )
         self._trip(stop, "")
-        session.acked_stops.add(stop_id)
+        self._confirm_standing(session, stop_id)
         session.told_stops.setdefault(stop_id, self.now_ms)
+
+    def _confirm_standing(self, session: Session, stop_id: str) -> None:
+        """The agent stands because of this stop: nothing of what it was granted can move it any more."""
+        session.acked_stops.add(stop_id)
+        self._changes.stops.add(stop_id)
+        for unit in self.units.of_agent(session.agent_id):
+            if unit.session == session.session:
+                self._may_move_until_ms.pop(unit.token, None)
 
     def _on_stop_acked(self, event: ev.StopAcked) -> None:
         session = self._speaker(event)
@@ -147,8 +155,5 @@ class Stopping(Holding):
                 continue
             if stop_id not in session.told_stops:
                 self._stop_agent(event.agent_id, stop)  # it heard of it elsewhere, and has given up its grants
-            session.acked_stops.add(stop_id)
-            self._changes.stops.add(stop_id)
-            for unit in self.units.of_agent(event.agent_id):
-                self._may_move_until_ms.pop(unit.token, None)
+            self._confirm_standing(session, stop_id)
         self._changes.agents.add(event.agent_id)
