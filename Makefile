@@ -12,7 +12,7 @@ ARGS ?=
 SEEDS ?= 300
 export PYTHON
 
-.PHONY: help demo test slow sim virtual check bench lock clean etcd chromium
+.PHONY: help demo test slow sim mutants virtual check bench lock clean etcd chromium
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -28,6 +28,9 @@ slow: $(STAMP) etcd chromium ## the tests marked slow: minutes each
 
 sim: $(STAMP) ## the seeded simulator: SEEDS=300 seeds of faults on virtual time (ARGS: see `python -m chaos.sim --help`)
 	@exec $(BIN)/python -m chaos.sim --seeds $(SEEDS) $(ARGS)
+
+mutants: $(STAMP) ## how many seeds of the simulator each planted bug needs (ARGS: see `python -m chaos.mutations hunt --help`)
+	@exec $(BIN)/python -m chaos.mutations hunt $(ARGS)
 
 virtual: $(STAMP) ## the large runs on virtual time: warehouse and unseen floors, every task done; the naive way freezes
 	@exec $(BIN)/python -m pytest -m slow -s --timeout 3600 tests/sim/test_virtual.py $(ARGS)

@@ -1,18 +1,20 @@
-"""`python -m chaos.sim`: run seeds, replay one, cut a failing one down, hunt planted bugs.
+"""`python -m chaos.sim`: run seeds, replay one, cut a failing one down.
 
-Exit status 0: every promise was kept (or every planted bug caught); 1: not; 2: wrong arguments.
+Exit status 0: every promise was kept; 1: not; 2: wrong arguments.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
-from chaos.mutations import MUTATIONS
-from chaos.sim.campaign import Tally, campaign, hunts, judged, plant, same_promise, shrink
+from chaos.mutations import MUTATIONS, planted
+from chaos.sim.campaign import Tally, Verdict, campaign, judged, same_promise, shrink
 from chaos.sim.plan import Plan, plan_of
 from chaos.sim.story import plan_in_words, story
 from chaos.sim.world import Outcome
@@ -26,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.mutate is not None and options.mutate not in MUTATIONS:
         print(f"--mutate {options.mutate}: not one of {', '.join(sorted(MUTATIONS))}", file=sys.stderr)
         return 2
-    if options.mutants:
-        return _mutants(options)
-    with plant(options.mutate):
-        return _one(options) if options.seed is not None else _many(options)
+    if options.seed is None:
+        return _many(options)
+    with planted(options.mutate) if options.mutate else nullcontext():
+        return _one(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,10 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--history", type=Path, help="with --seed: save the history to this file")
     parser.add_argument("--no-shrink", action="store_true", help="tell a failing seed as it is")
     parser.add_argument("--mutate", metavar="NAME", help="plant this bug first (see chaos/mutations)")
-    parser.add_argument("--mutants", action="store_true", help="plant each bug in turn, count seeds until it is caught")
-    parser.add_argument(
-        "--max-seeds", type=_count, default=500, help="with --mutants: seeds for each bug (default 500)"
-    )
+    parser.add_argument("--jobs", type=_count, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument("--max-seconds", type=float, default=0.0, help="begin no further seed after so long")
     return parser
 
 
@@ -58,21 +58,23 @@ def _count(text: str) -> int:
 def _many(options: argparse.Namespace) -> int:
     seeds = range(options.first, options.first + options.seeds)
 
-    def progress(outcome: Outcome) -> None:
-        done = outcome.plan.seed - options.first + 1
-        if outcome.violations:
-            print(f"seed {outcome.plan.seed}: {outcome.violations[0]}", file=sys.stderr, flush=True)
+    def progress(one: Verdict) -> None:
+        done = one.seed - options.first + 1
+        if one.violations:
+            print(f"seed {one.seed}: {one.violations[0]}", file=sys.stderr, flush=True)
         elif done % PROGRESS_EVERY == 0 and sys.stderr.isatty():
             print(f"{done} seeds", file=sys.stderr, flush=True)
 
-    tally = campaign(seeds, on_outcome=progress)
+    plant = options.mutate or ""
+    tally = campaign(seeds, options.jobs, progress, plant, options.max_seconds)
     if options.json:
         print(json.dumps(tally.as_json()))
     else:
         print(_summary(tally))
-        for outcome in tally.failed[:MAX_STORIES]:
-            print(f"\n{_told(outcome, cut=not options.no_shrink)}")
-            print(f"\nAgain: python -m chaos.sim --seed {outcome.plan.seed}")
+        for one in tally.failed[:MAX_STORIES]:
+            with planted(plant) if plant else nullcontext():
+                print(f"\n{_told(judged(plan_of(one.seed)), cut=not options.no_shrink)}")
+            print(f"\nAgain: python -m chaos.sim --seed {one.seed}{f' --mutate {plant}' if plant else ''}")
     return 1 if tally.failed else 0
 
 
@@ -112,25 +114,6 @@ def _summary(tally: Tally) -> str:
     rows = [f"{name.replace('_', ' '):<{width}}  {value:,}" for name, value in told.items()]
     verdict = "every promise was kept" if not tally.failed else f"{len(tally.failed)} seeds broke a promise"
     return "\n".join([*rows, verdict])
-
-
-def _mutants(options: argparse.Namespace) -> int:
-    names = [options.mutate] if options.mutate else ()
-    catches = []
-    for catch in hunts(options.first, options.max_seeds, names):
-        catches.append(catch)
-        if not options.json:
-            how = f"{catch.seeds:4d} seeds  {catch.violation[:110]}" if catch.seeds else "NEVER"
-            print(f"{catch.name:<36} {catch.unavailable or how}", flush=True)
-    escaped = [c.name for c in catches if not c.seeds and not c.unavailable]
-    if options.json:
-        rows = [
-            {"name": c.name, "seeds": c.seeds, "violation": c.violation, "unavailable": c.unavailable} for c in catches
-        ]
-        print(json.dumps({"mutants": rows, "escaped": escaped}))
-    elif escaped:
-        print(f"escaped: {', '.join(escaped)}")
-    return 1 if escaped else 0
 
 
 if __name__ == "__main__":

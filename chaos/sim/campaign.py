@@ -1,4 +1,4 @@
-"""Many seeds: run them, add them up, keep what failed; and one failing plan, cut down to what still fails.
+"""Many seeds: run them, on several processes, add them up, keep what failed; and cut a failing plan down.
 
 A seed is judged by the truth beside the ledger, by the core's own invariants after every event, and by the history's
 checkers; all three look at the same run. Shrinking only ever removes: faults, agents, the rest of the time.
@@ -6,13 +6,18 @@ checkers; all three look at the same run. Shrinking only ever removes: faults, a
 
 from __future__ import annotations
 
+import multiprocessing
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from chaos.checkers import CHECKERS, check
-from chaos.mutations import MUTATIONS, planted, unavailable
+from chaos.mutations import planted
 from chaos.sim.plan import FaultKind, Plan, plan_of
 from chaos.sim.world import Outcome, run
 
@@ -22,14 +27,22 @@ MS_PER_HOUR = 3_600_000
 HISTORY_CHECKERS = tuple(name for name in CHECKERS if name != "I1")
 """What is asked of the history besides the truth, which sees every body enter, and the core's own invariants."""
 
+AHEAD = 3
+"""Seeds handed to each process in advance."""
 
-def judged(plan: Plan, checkers: tuple[str, ...] = HISTORY_CHECKERS) -> Outcome:
-    """One run with every verdict in it. `checkers` names invariants to look for in the history too."""
-    outcome = run(plan)
-    if not checkers or outcome.violations:
+
+def judged(plan: Plan) -> Outcome:
+    """One run with every verdict in it."""
+    return rejudged(run(plan))
+
+
+def rejudged(outcome: Outcome) -> Outcome:
+    """With what the checkers see in its history, where nothing was seen before."""
+    if outcome.violations:
         return outcome
-    hushed = (OLD_COPY, CLEARED, LIE) if _lied(plan) else (OLD_COPY, CLEARED)
-    found = [v for v in check(outcome.history, only=checkers) if not any(h in v.message for h in hushed)]
+    hushed = (OLD_COPY, CLEARED, LIE) if _lied(outcome.plan) else (OLD_COPY, CLEARED)
+    found = check(outcome.history, only=HISTORY_CHECKERS)
+    found = [v for v in found if not any(h in v.message for h in hushed)]
     return replace(outcome, violations=tuple(f"[{v.t} ms] {v.invariant}: {v.message}" for v in found))
 
 
@@ -48,30 +61,79 @@ def _lied(plan: Plan) -> bool:
     return any(fault.kind is FaultKind.EARLY_RELEASE for fault in plan.faults)
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is left of a run when its history is dropped: small enough to travel between processes."""
+
+    seed: int
+    digest: str
+    violations: tuple[str, ...]
+    judge: str
+    """Who saw the first violation: see JUDGES. Empty when every promise was kept."""
+    simulated_ms: int
+    counts: dict[str, int]
+
+
+JUDGES = ("truth", "core", "runtime", "checker")
+"""The truth beside the ledger; the core's own invariants; an exception or a runtime that ended; a history's checker."""
+
+
+def verdict(seed: int, plant: str = "") -> Verdict:
+    """One seed, with that bug planted for the length of its run: nothing that a plant remembers reaches the next."""
+    with planted(plant) if plant else nullcontext():
+        outcome = run(plan_of(seed))
+        judge = _judge_of(outcome.violations[0]) if outcome.violations else "checker"
+        outcome = rejudged(outcome)
+    found = outcome.violations
+    return Verdict(seed, outcome.digest, found, judge if found else "", outcome.simulated_ms, outcome.counts)
+
+
+def _judge_of(violation: str) -> str:
+    told = violation.partition("] ")[2]
+    if re.match(r"I\d:", told):
+        return "truth"
+    return "core" if re.match(r"\w+ after \w+: I\d:", told) else "runtime"
+
+
+def verdicts(seeds: Sequence[int], jobs: int = 1, plant: str = "") -> Iterator[Verdict]:
+    """The verdict of each seed, in the order of `seeds` however many processes work at once."""
+    if jobs <= 1 or len(seeds) <= 1:
+        yield from (verdict(seed, plant) for seed in seeds)
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
+        waiting: deque[Future[Verdict]] = deque()
+        ahead = iter(seeds)
+        try:
+            waiting.extend(pool.submit(verdict, seed, plant) for seed in islice(ahead, jobs * AHEAD))
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(verdict, seed, plant) for seed in islice(ahead, 1))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 @dataclass(slots=True)
 class Tally:
     """What a campaign came to."""
 
     seeds: int = 0
-    failed: list[Outcome] = field(default_factory=list)
+    failed: list[Verdict] = field(default_factory=list)
     simulated_ms: int = 0
     took_s: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, one: Verdict) -> None:
         self.seeds += 1
-        self.simulated_ms += outcome.simulated_ms
-        for name, count in outcome.counts.items():
+        self.simulated_ms += one.simulated_ms
+        for name, count in one.counts.items():
             self.counts[name] = self.counts.get(name, 0) + count
-        if outcome.violations:
-            self.failed.append(outcome)
+        if one.violations:
+            self.failed.append(one)
 
     def as_json(self) -> dict[str, object]:
         return {
             "seeds": self.seeds,
-            "failed": [
-                {"seed": o.plan.seed, "digest": o.digest, "violations": list(o.violations)} for o in self.failed
-            ],
+            "failed": [{"seed": v.seed, "digest": v.digest, "violations": list(v.violations)} for v in self.failed],
             "simulated_hours": round(self.simulated_ms / MS_PER_HOUR, 3),
             "seconds": round(self.took_s, 1),
             "seeds_per_second": round(self.seeds / self.took_s, 2) if self.took_s else 0.0,
@@ -80,60 +142,22 @@ class Tally:
 
 
 def campaign(
-    seeds: Iterable[int],
-    checkers: tuple[str, ...] = HISTORY_CHECKERS,
-    on_outcome: Callable[[Outcome], None] | None = None,
-    stop_at_failures: int = 0,
+    seeds: Sequence[int],
+    jobs: int = 1,
+    on_verdict: Callable[[Verdict], None] | None = None,
+    plant: str = "",
+    max_seconds: float = 0.0,
 ) -> Tally:
-    """Runs every seed; with `stop_at_failures` no further than so many failures."""
+    """Runs every seed; with `max_seconds` begins none after that many."""
     tally, began = Tally(), time.monotonic()
-    for seed in seeds:
-        outcome = judged(plan_of(seed), checkers)
-        tally.add(outcome)
-        if on_outcome is not None:
-            on_outcome(outcome)
-        if stop_at_failures and len(tally.failed) >= stop_at_failures:
+    for one in verdicts(seeds, jobs, plant):
+        tally.add(one)
+        if on_verdict is not None:
+            on_verdict(one)
+        if max_seconds and time.monotonic() - began > max_seconds:
             break
     tally.took_s = time.monotonic() - began
     return tally
-
-
-# -- planted bugs ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Catch:
-    """How long a planted bug stayed unseen. `seeds` is 0 when it was never caught."""
-
-    name: str
-    seeds: int
-    first_seed: int
-    violation: str
-    unavailable: str = ""
-
-
-def plant(name: str | None) -> AbstractContextManager[None]:
-    """The product with that bug in it; without a name, as it is."""
-    return planted(name) if name else nullcontext()
-
-
-def hunt(name: str, first_seed: int, max_seeds: int, checkers: tuple[str, ...] = HISTORY_CHECKERS) -> Catch:
-    """Seeds until a planted bug is caught."""
-    reason = unavailable(name)
-    if reason:
-        return Catch(name, 0, 0, "", reason)
-    with planted(name):
-        for tried, seed in enumerate(range(first_seed, first_seed + max_seeds), 1):
-            outcome = judged(plan_of(seed), checkers)
-            if outcome.violations:
-                return Catch(name, tried, seed, outcome.violations[0])
-    return Catch(name, 0, 0, "")
-
-
-def hunts(first_seed: int, max_seeds: int, names: Sequence[str] = ()) -> Iterator[Catch]:
-    """Every planted bug in turn."""
-    for name in names or sorted(MUTATIONS):
-        yield hunt(name, first_seed, max_seeds)
 
 
 # -- shrinking -------------------------------------------------------------------------------------------------------

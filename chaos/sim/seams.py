@@ -35,6 +35,9 @@ BOOTED = "1970-01-01T00:00:00.000+00:00"
 REAL_THREAD = "zonelock-dead-man"
 """The SDK's watchdog thread: one that an earlier part of this Python process left behind is not simulated."""
 
+TICK_S = 0.1
+"""How often an SDK looks at its clock by itself. It is the larger half of all task switches at the shipped 0.05."""
+
 _CLOCKED = (
     zonelock_client.agent,
     zonelock_client.dead_man,
@@ -143,6 +146,7 @@ def installed(
     seams: list[tuple[Any, str, Any]] = [(module, "boottime_ns", boottime_ns) for module in _CLOCKED]
     seams += [
         (zonelock_client.link, "random", chance),
+        (zonelock_client.link, "TICK_S", TICK_S),
         (zonelock_client.link, "open_channel", open_channel),
         (zonelock_client.operators, "open_channel", open_channel),
         (zonelock_client.operators, "uuid", chance),
