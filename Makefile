@@ -12,7 +12,7 @@ ARGS ?=
 SEEDS ?= 300
 export PYTHON
 
-.PHONY: help demo test slow sim mutants virtual check bench lock clean etcd chromium
+.PHONY: help demo test slow sim mutants virtual check bench lock clean etcd zookeeper chromium
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -38,15 +38,8 @@ virtual: $(STAMP) ## the large runs on virtual time: warehouse and unseen floors
 check: $(STAMP) ## format, lint, strict types, proto lint and drift, import rules, file sizes
 	@exec .ci/check $(VENV)
 
-bench: $(STAMP) etcd ## measure on this machine; prints the machine and the versions first
-	@printf '%-10s %s\n' date "$$(date -u +%FT%TZ)" commit "$$(git describe --always --dirty 2>/dev/null || echo unknown)"
-	printf '%-10s %s\n' kernel "$$(uname -srm)" cores "$$(nproc)"
-	printf '%-10s %s\n' processor "$$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | sed -n 1p)"
-	printf '%-10s %s\n' memory "$$(sed -nE 's/^MemTotal: +//p' /proc/meminfo)" python "$$($(BIN)/python -VV)"
-	printf '%-10s %s\n' etcd "$$(etcd --version | sed -n 's/^etcd Version: //p')"
-	sed -nE 's/^(aiohttp|grpcio|protobuf)==(.*)/\1 \2/p' requirements.lock | while read -r name version; do printf '%-10s %s\n' "$$name" "$$version"; done
-	if [ ! -f benchmarks/__main__.py ]; then echo 'zonelock: benchmarks/ holds nothing to run' >&2; exit 1; fi
-	exec $(BIN)/python -m benchmarks $(ARGS)
+bench: $(STAMP) etcd zookeeper ## measure on this machine beside etcd's and ZooKeeper's locks (ARGS: names, --rounds N, --json)
+	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 lock: ## choose new exact versions for pyproject.toml and write requirements.lock
 	@.ci/lock
@@ -63,6 +56,11 @@ $(STAMP): requirements.lock pyproject.toml .ci/venv
 # which they neither need nor touch.
 etcd:
 	@command -v etcd >/dev/null || .ci/apt-install etcd-server etcd-client
+
+# A peer of the benchmarks, which start servers of their own on free ports and leave it out where it cannot be installed.
+zookeeper:
+	@[ -f /usr/share/java/zookeeper.jar ] && command -v java >/dev/null || .ci/apt-install libzookeeper-java default-jre-headless \
+	  || echo 'zonelock: no ZooKeeper: the benchmarks will leave that peer out' >&2
 
 # Only the page test needs a browser, and skips without one.
 chromium:

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import shutil
 import statistics
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much to measure. `smoke`: just enough to see that the benchmark works; its figures mean nothing."""
+
+    rounds: int = 3
+    smoke: bool = False
+    scale: float = 1.0
+    """Of the whole length, for benchmarks that run long (`soak`, `scale`): 0.1 is a tenth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +37,31 @@ class Report:
     ratios: Mapping[str, float]
 
     def as_json(self) -> dict[str, object]:
-        return {"rounds": self.rounds, "figures": dict(self.figures), "ratios": dict(self.ratios)}
+        """The whole document: exactly `machine`, `versions`, `figures`, `ratios`."""
+        figures = {"rounds": self.rounds, **{key: round(value, DIGITS) for key, value in self.figures.items()}}
+        ratios = {key: round(value, DIGITS) for key, value in self.ratios.items()}
+        return {"machine": machine(), "versions": versions(), "figures": figures, "ratios": ratios}
 
 
 def machine() -> dict[str, object]:
-    info = Path("/proc/cpuinfo")
-    models = [line.partition(":")[2].strip() for line in _lines(info) if line.startswith("model name")]
-    return {"cores": os.cpu_count(), "processor": models[0] if models else "unknown", "kernel": platform.release()}
+    """Where and when; the load average tells how quiet it was."""
+    models = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    memory = [int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal:")]
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "processor": models[0] if models else "unknown",
+        "memory_mb": memory[0] // 1024 if memory else 0,
+        "kernel": platform.release(),
+        "load_average_1_min": os.getloadavg()[0],
+    }
 
 
 def versions() -> dict[str, str]:
     found = {name: version(name) for name in ("zonelock", "grpcio", "protobuf")}
+    for optional in ("kazoo", "uvloop"):
+        with suppress(PackageNotFoundError):
+            found[optional] = version(optional)
     found["python"] = platform.python_version()
     etcd = shutil.which("etcd")
     if etcd is not None:
@@ -41,12 +70,15 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(name: str) -> list[str]:
+    path = Path(name)
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile; `share` is 0 to 1."""
+    """The nearest-rank percentile; `share` is 0 to 1. NaN of nothing."""
+    if not values:
+        return math.nan
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -54,3 +86,8 @@ def percentile(values: Sequence[float], share: float) -> float:
 def medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The median of each figure over the rounds."""
     return {key: statistics.median(r[key] for r in rounds) for key in rounds[0]}
+
+
+def worst(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The largest of each figure over the rounds."""
+    return {key: max(r[key] for r in rounds) for key in rounds[0]}

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Mapping
 
 from benchmarks.lockstep import Cell, Grid, Site
-from benchmarks.report import Report, medians, percentile
+from benchmarks.report import Effort, Report, medians, percentile
 
 FLEETS = (50, 100, 200, 300, 500)
+SMOKE_FLEETS = (5, 10)
 ROUTE_ZONES = 60
 WARM_UP_TURNS = 5
 DECISIONS = 3_000
@@ -36,22 +37,24 @@ def warehouse() -> Grid:
     return Grid(rows)
 
 
-async def run(rounds: int) -> Report:
+async def run(effort: Effort) -> Report:
     grid = warehouse()
-    figures = medians([await asyncio.to_thread(measure, grid, seed) for seed in range(rounds)])
-    few, many = (figures[f"decision_p50_{fleet}_agents_us"] for fleet in (FLEETS[0], FLEETS[-1]))
-    return Report(rounds, figures, {f"p50_{FLEETS[-1]}_to_{FLEETS[0]}_agents": many / few})
+    fleets, decisions = (SMOKE_FLEETS, 100) if effort.smoke else (FLEETS, DECISIONS)
+    seeds = range(effort.rounds)
+    figures = medians([await asyncio.to_thread(measure, grid, seed, fleets, decisions) for seed in seeds])
+    few, many = (figures[f"decision_p50_{fleet}_agents_us"] for fleet in (fleets[0], fleets[-1]))
+    return Report(effort.rounds, figures, {f"p50_{fleets[-1]}_to_{fleets[0]}_agents": many / few})
 
 
-def measure(grid: Grid, seed: int) -> Mapping[str, float]:
+def measure(grid: Grid, seed: int, fleets: tuple[int, ...], decisions: int) -> Mapping[str, float]:
     figures: dict[str, float] = {}
-    for fleet in FLEETS:
+    for fleet in fleets:
         site = Site(grid, tasks(grid, fleet, random.Random(seed)), fleet)
         for _ in range(WARM_UP_TURNS):
             site.turn()
         site.outcome.decisions_us.clear()
         began = time.thread_time()
-        while len(site.outcome.decisions_us) < DECISIONS and site.open_tasks:
+        while len(site.outcome.decisions_us) < decisions and site.open_tasks:
             site.turn()
         took_s = time.thread_time() - began
         figures[f"decision_p50_{fleet}_agents_us"] = percentile(site.outcome.decisions_us, 0.50)

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "floor": "floors:floor",
     "check": "checking:check",
     "config": "configs:config",
+    "bench": "measuring:bench",
     "errors": "about:errors",
     "version": "about:version",
 }

@@ -168,7 +168,7 @@ class LocalEtcd:
                     f" ask for {len(members)} members, or name another directory"
                 )
             return members
-        ports = _free_ports(2 * self._count)
+        ports = free_ports(2 * self._count)
         members = [_Member(f"m{i}", ports[2 * i], ports[2 * i + 1]) for i in range(self._count)]
         kept.write_text(json.dumps([asdict(member) for member in members]))
         return members
@@ -287,7 +287,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:
