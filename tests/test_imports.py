@@ -90,6 +90,8 @@ RULES = (
     Rule("coordinator.config", ("coordinator.core", "coordinator.floor")),
     Rule("coordinator.observe", ("coordinator.core", "coordinator.runtime")),
     Rule("coordinator"),
+    Rule("edge_node.channels", libraries=("numpy",)),
+    Rule("edge_node.ring", ("edge_node.channels",), libraries=("numpy",)),
     Rule("edge_node", ("coordinator.core", PROTOCOL)),
     Rule(
         "zonelock_client.testing",
