@@ -18,6 +18,7 @@ from coordinator.rpc.watch import FloorFeed
 from coordinator.runtime import Runtime
 from coordinator.stop_output import HookOutput, LogOutput
 from coordinator.store.etcd import EtcdStore
+from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.port import Store
 from coordinator.store.sqlite import SqliteStore
 from coordinator.web.server import WebServer
@@ -35,7 +36,11 @@ def open_store(config: CoordinatorConfig) -> Store:
     if kind == "sqlite":
         return SqliteStore(rest)
     return EtcdStore(
-        rest.split(","), prefix=config.etcd_prefix, name=config.name or config.listen, lease_ms=config.lease_ms
+        rest.split(","),
+        prefix=config.etcd_prefix,
+        name=config.name or config.listen,
+        lease_ms=config.lease_ms,
+        access=EtcdAccess(config.etcd_tls(), config.etcd_user, config.etcd_password()),
     )
 
 
@@ -62,7 +67,7 @@ class Coordinator:
             outputs=(LogOutput(), *hooks),
         )
         self._feed = FloorFeed(self.runtime, self.floor)
-        self._rpc = RpcServer(self.runtime, self.floor, config.listen, feed=self._feed)
+        self._rpc = RpcServer(self.runtime, self.floor, config.listen, feed=self._feed, tls=config.server_tls())
         self._web = (
             WebServer(self._feed, floor_message(self.floor), config.web, leading=lambda: self.runtime.leading)
             if config.web

@@ -15,8 +15,22 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from coordinator.core.model import Timing
+from coordinator.tls import TlsFiles, TlsNames
 
 PORT_MAX = 65_535
+PASSWORD_MAX_BYTES = 4_096
+
+FILE_FIELDS = (
+    "floor",
+    "etcd_ca",
+    "etcd_cert",
+    "etcd_key",
+    "etcd_password_file",
+    "tls_cert",
+    "tls_key",
+    "tls_client_ca",
+)
+"""Paths that count from the config file's folder when they are relative."""
 
 
 class ConfigError(ValueError):
@@ -35,6 +49,18 @@ class CoordinatorConfig(BaseModel):
     floor: Path = Field(description="The floor file (zonelock.floor/1 YAML).")
     store: str = Field("sqlite:zonelock.sqlite", description="memory | sqlite:PATH | etcd:HOST:PORT,HOST:PORT,...")
     etcd_prefix: str = Field("/zonelock", description="Every key of this site lives under it.")
+    etcd_ca: Path | None = Field(
+        None, description="PEM of the authority that signed etcd's certificates: turns TLS on."
+    )
+    etcd_cert: Path | None = Field(None, description="PEM certificate (with chain) that etcd asks of its clients.")
+    etcd_key: Path | None = Field(None, description="PEM key of etcd_cert, not encrypted.")
+    etcd_user: str = Field("", description="User for etcd's authentication; empty for none, or to use etcd_cert's CN.")
+    etcd_password_file: Path | None = Field(None, description="File that holds etcd_user's password and nothing else.")
+    tls_cert: Path | None = Field(
+        None, description="PEM certificate (with chain) of the gRPC port: turns TLS on there."
+    )
+    tls_key: Path | None = Field(None, description="PEM key of tls_cert, not encrypted.")
+    tls_client_ca: Path | None = Field(None, description="Serve only clients with a certificate of this authority.")
     name: str = Field("", description="This coordinator's name for people; its listen address when empty.")
     listen: str = Field("127.0.0.1:7600", description="gRPC address; port 0 picks a free one.")
     web: str = Field("127.0.0.1:7680", description="Address of the live floor map; empty for none.")
@@ -68,7 +94,7 @@ class CoordinatorConfig(BaseModel):
         kind, _, rest = value.partition(":")
         if kind == "etcd":
             for endpoint in rest.split(","):
-                host, _, port = endpoint.strip().removeprefix("http://").rpartition(":")
+                host, _, port = endpoint.strip().removeprefix("http://").removeprefix("https://").rpartition(":")
                 if not (host and port.isdigit() and 0 < int(port) <= PORT_MAX):
                     raise ValueError(f"etcd endpoint {endpoint!r} is not host:port, such as 127.0.0.1:2379")
             return value
@@ -105,6 +131,75 @@ class CoordinatorConfig(BaseModel):
             raise ValueError("\n".join(problems))
         return self
 
+    @model_validator(mode="after")
+    def _certificates_agree(self) -> Self:
+        problems: list[str] = []
+        etcd = TlsFiles(self.etcd_ca, self.etcd_cert, self.etcd_key)
+        problems += etcd.problems(TlsNames("etcd_ca", "etcd_cert", "etcd_key"))
+        if self.etcd_ca is None and (self.etcd_cert is not None or self.etcd_key is not None):
+            field, value = ("etcd_cert", self.etcd_cert) if self.etcd_cert is not None else ("etcd_key", self.etcd_key)
+            problems.append(
+                f"{field} = {str(value)!r}: given without etcd_ca; give the authority of etcd's certificates"
+            )
+        secured = "https://" if self.etcd_ca is None else "http://"
+        if self.store.startswith("etcd:") and secured in self.store:
+            problems.append(
+                f"store = {self.store!r}: names an https:// member, and etcd_ca is not given; give the PEM file of the "
+                "authority that signed etcd's certificates"
+                if self.etcd_ca is None
+                else f"store = {self.store!r}: names an http:// member although etcd_ca is given; write https:// or "
+                "plain host:port, or leave etcd_ca out"
+            )
+        if bool(self.etcd_user) != (self.etcd_password_file is not None):
+            problems.append(
+                f"etcd_user = {self.etcd_user!r}: given without etcd_password_file; give the file with its password"
+                if self.etcd_user
+                else f"etcd_password_file = {str(self.etcd_password_file)!r}: given without etcd_user; say whose it is"
+            )
+        own = TlsFiles(self.tls_client_ca, self.tls_cert, self.tls_key)
+        problems += own.problems(TlsNames("tls_client_ca", "tls_cert", "tls_key"))
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            problems.append(
+                f"tls_client_ca = {str(self.tls_client_ca)!r}: given without tls_cert; clients can only show "
+                "certificates to a port that has its own"
+            )
+        _, objection = self._password()
+        problems += [objection] if objection else []
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def etcd_tls(self) -> TlsFiles | None:
+        """How etcd is dialled; None for plainly."""
+        return None if self.etcd_ca is None else TlsFiles(self.etcd_ca, self.etcd_cert, self.etcd_key)
+
+    def etcd_password(self) -> str:
+        """Of `etcd_user`, as its file holds it now; empty for none."""
+        return self._password()[0]
+
+    def server_tls(self) -> TlsFiles | None:
+        """What the gRPC port shows and asks of clients; None for plain."""
+        return None if self.tls_cert is None else TlsFiles(self.tls_client_ca, self.tls_cert, self.tls_key)
+
+    def _password(self) -> tuple[str, str]:
+        """What the file holds, and what is wrong with it."""
+        path = self.etcd_password_file
+        if path is None:
+            return "", ""
+        where = f"etcd_password_file = {str(path)!r}"
+        try:
+            text = path.read_text(encoding="utf-8").strip("\r\n")
+        except OSError as error:
+            return (
+                "",
+                f"{where}: cannot be read: {(error.strerror or str(error)).lower()}; check the path and its owner",
+            )
+        except UnicodeDecodeError:
+            return "", f"{where}: is not UTF-8 text; it must hold the password and nothing else"
+        if not text or "\n" in text or len(text) > PASSWORD_MAX_BYTES:
+            return "", f"{where}: must hold one line, the password; it holds {len(text.splitlines())} lines"
+        return text, ""
+
     def timing(self) -> Timing:
         """The times as the core takes them."""
         return Timing(
@@ -140,7 +235,7 @@ def make(values: Mapping[str, Any], source: str = "arguments") -> CoordinatorCon
 
 
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> CoordinatorConfig:
-    """Reads a YAML file; `overrides` (command-line arguments) win. Relative floor paths count from the file."""
+    """Reads a YAML file; `overrides` (command-line arguments) win. Relative paths count from the file."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -149,8 +244,9 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> CoordinatorC
         raise ConfigError(str(path), [f"is not YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(values, dict):
         raise ConfigError(str(path), ["must be a mapping of field names to values; `zonelock config show` prints one"])
-    if isinstance(values.get("floor"), str):
-        values["floor"] = str(path.parent / values["floor"])
+    for field in FILE_FIELDS:
+        if isinstance(values.get(field), str):
+            values[field] = str(path.parent / values[field])
     return make({**values, **(overrides or {})}, str(path))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import DAY, NOW, Authority
 
 from coordinator.config import ConfigError, load, make
 
@@ -65,3 +66,46 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, text: str, s
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load(tmp_path / "absent.yaml")
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
+
+
+def test_every_wrong_certificate_is_named_with_its_field(authority: Authority, tmp_path: Path) -> None:
+    mine, other = authority.issue("mine"), authority.issue("other")
+    old = authority.issue("old", begins=NOW - 3 * DAY, ends=NOW - DAY)
+    wrong: dict[str, tuple[dict[str, Any], str]] = {
+        "missing": ({"etcd_ca": tmp_path / "gone.pem"}, "gone.pem': cannot be read: no such file"),
+        "mixed up": ({"tls_cert": mine.cert, "tls_key": other.key}, f"tls_key = {str(other.key)!r}: does not belong"),
+        "expired": ({"tls_cert": old.cert, "tls_key": old.key}, f"tls_cert = {str(old.cert)!r}: expired on"),
+        "no authority": ({"etcd_cert": mine.cert, "etcd_key": mine.key}, "given without etcd_ca"),
+        "no certificate": ({"tls_client_ca": authority.ca}, "tls_client_ca = "),
+        "https": ({"store": "etcd:https://a:2379"}, "store = 'etcd:https://a:2379': names an https:// member"),
+        "http": ({"store": "etcd:http://a:2379", "etcd_ca": authority.ca}, "although etcd_ca is given"),
+        "no password": ({"etcd_user": "zonelock"}, "etcd_user = 'zonelock': given without etcd_password_file"),
+        "no user": ({"etcd_password_file": authority.ca}, "given without etcd_user"),
+        "password gone": ({"etcd_user": "z", "etcd_password_file": tmp_path / "gone"}, "gone': cannot be read"),
+        "two lines": ({"etcd_user": "z", "etcd_password_file": authority.ca}, "must hold one line"),
+    }
+    for case, (values, said) in wrong.items():
+        with pytest.raises(ConfigError) as refused:
+            make({"floor": "floor.yaml", **values})
+        assert said in str(refused.value), case
+
+
+def test_certificates_and_password_count_from_the_config_file(authority: Authority, tmp_path: Path) -> None:
+    pair = authority.issue("coordinator")
+    (tmp_path / "password").write_text("secret\n", encoding="utf-8")
+    path = tmp_path / "zonelock.yaml"
+    path.write_text(
+        f"floor: f.yaml\nstore: etcd:https://a:2379\netcd_ca: {authority.ca.name}\netcd_cert: {pair.cert.name}\n"
+        f"etcd_key: {pair.key.name}\netcd_user: zonelock\netcd_password_file: password\n"
+        f"tls_cert: {pair.cert.name}\ntls_key: {pair.key.name}\n",
+        encoding="utf-8",
+    )
+    config = load(path)
+    assert config.etcd_tls() is not None and config.server_tls() is not None
+    assert (config.etcd_user, config.etcd_password()) == ("zonelock", "secret")
+    assert "secret" not in repr(config)

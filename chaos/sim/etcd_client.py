@@ -18,6 +18,7 @@ from typing import TypeVar
 from chaos.sim.etcd import EtcdRefused, SimEtcd
 from chaos.sim.loop import NS_PER_MS, VirtualLoop
 from coordinator.store.etcd_client import DEADLINE_S, EndpointStatus, Refused
+from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
 from coordinator.store.port import CommitUncertain, StoreUnavailable
 
@@ -147,6 +148,9 @@ class SimEtcdClient:
         finally:
             self._path.etcd.unwatch(look)
 
+    async def check_login(self) -> None:
+        """Nobody asks who we are."""
+
     async def statuses(self) -> list[EndpointStatus]:
         return [EndpointStatus(ENDPOINT, reachable=True, version="3.6.9", member_id=1, leader_id=1)]
 
@@ -239,7 +243,9 @@ def _quiet(apply: Callable[[], object]) -> Callable[[], None]:
 def client_maker(path_of: Callable[[], EtcdPath]) -> Callable[..., SimEtcdClient]:
     """Takes the place of the class `EtcdClient` for the stores of every simulated coordinator."""
 
-    def make(endpoints: str | Sequence[str], *, deadline_s: float = DEADLINE_S) -> SimEtcdClient:
+    def make(
+        endpoints: str | Sequence[str], *, deadline_s: float = DEADLINE_S, access: EtcdAccess | None = None
+    ) -> SimEtcdClient:
         return SimEtcdClient(path_of(), deadline_s=deadline_s)
 
     return make

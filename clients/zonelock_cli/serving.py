@@ -23,6 +23,7 @@ from zonelock_cli.output import View, progress
 if TYPE_CHECKING:
     from coordinator.app import Coordinator
     from coordinator.config import CoordinatorConfig
+    from coordinator.tls import TlsFiles
 
 BUNDLED_FLOOR = "machining"
 LEAD_WAIT_S = 5.0
@@ -42,6 +43,10 @@ ENDINGS: dict[str, tuple[ExitCode, str]] = {
     "Halted": (ExitCode.FAILURE, "Find out who else writes to this ledger before starting again."),
     "FloorChanged": (ExitCode.FAILURE, "Start with the floor that the ledger was made with, or with a new store."),
     "InvariantViolation": (ExitCode.FAILURE, "Report it with the coordinator's log; the ledger is as it was."),
+    "LoginRefused": (
+        ExitCode.UNAVAILABLE,
+        "Correct etcd_user or the password in etcd_password_file, then start again.",
+    ),
     "StoreError": (ExitCode.UNAVAILABLE, "Check --store: is the path writable, are the etcd members up?"),
 }
 """Errors that end a coordinator, by the names of their classes: the parts that define them are not the command line's
@@ -52,7 +57,7 @@ to import.
 async def serve_until_stopped(view: View, given: dict[str, Any]) -> None:
     """Runs until SIGTERM or SIGINT. Raises Failure."""
     config = configured(given)
-    await etcd_answers(config.store, float(given["store_wait_s"]))
+    await etcd_answers(config.store, config.etcd_tls(), float(given["store_wait_s"]))
     logging.basicConfig(
         level=given["log_level"].upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
@@ -133,8 +138,9 @@ async def announce(view: View, coordinator: Coordinator) -> None:
     view.say(f"\ntry next: zonelock status --server {coordinator.target}      (Ctrl-C ends the coordinator)")
 
 
-async def etcd_answers(store: str, wait_s: float) -> None:
-    """For an etcd store: waits until one member accepts a connection; Failure naming every member after `wait_s`.
+async def etcd_answers(store: str, tls: TlsFiles | None, wait_s: float) -> None:
+    """For an etcd store: waits until one member accepts a connection (with `tls`: and both sides each other's
+    certificates); Failure naming every member after `wait_s`.
 
     A coordinator that lost its etcd waits for it and keeps stopping what must stop. One that is being started with the
     wrong address should say so.
@@ -142,26 +148,32 @@ async def etcd_answers(store: str, wait_s: float) -> None:
     kind, _, rest = store.partition(":")
     if kind != "etcd":
         return
-    members = [member.strip().removeprefix("http://") for member in rest.split(",")]
+    members = [m.strip().removeprefix("http://").removeprefix("https://").rstrip("/") for m in rest.split(",")]
     give_up = time.monotonic() + wait_s
     with progress(f"waiting for etcd at {', '.join(members)}"):
         while True:
-            silent = [answer for answer in await asyncio.gather(*(probe(m) for m in members)) if answer]
+            silent = [answer for answer in await asyncio.gather(*(probe(m, tls) for m in members)) if answer]
             if len(silent) < len(members):
                 return
             if time.monotonic() >= give_up:
                 raise Failure(
                     ExitCode.UNAVAILABLE,
                     f"no etcd member answers within {wait_s:g} s",
-                    "Start etcd, name others with --store etcd:HOST:PORT,..., or wait longer with --store-wait-s.",
+                    "Start etcd, name others with --store etcd:HOST:PORT,..., or wait longer with --store-wait-s."
+                    if tls is None
+                    else "Mend what each member says above; etcd_ca, etcd_cert and etcd_key are in the config file.",
                     reason="STORE_UNAVAILABLE",
                     problems=silent,
                 )
             await asyncio.sleep(PROBE_EVERY_S)
 
 
-async def probe(member: str) -> str:
+async def probe(member: str, tls: TlsFiles | None) -> str:
     """Why this member (its form is checked) does not take a connection; empty when it does."""
+    if tls is not None:
+        from coordinator.tls import diagnose
+
+        return await diagnose(member, tls)
     host, _, port = member.rpartition(":")
     try:
         _, writer = await asyncio.wait_for(asyncio.open_connection(host.strip("[]"), int(port)), PROBE_S)

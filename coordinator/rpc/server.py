@@ -28,6 +28,7 @@ from coordinator.rpc.port import Runtime
 from coordinator.rpc.safety_service import SafetyService
 from coordinator.rpc.watch import FloorFeed
 from coordinator.rpc.zone_service import ZoneService
+from coordinator.tls import TlsFiles
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class RpcServer:
     """Serves one runtime on one address, `host:port`; port 0 takes a free one.
 
     Raises ValueError for an address that is not one; `start` raises ListenError or PortInUse. `feed` is shared with the
-    web page: the machine's changes have one consumer.
+    web page: the machine's changes have one consumer. With `tls` it speaks nothing else, and with its `ca` serves only
+    clients that show a certificate of that authority.
     """
 
     def __init__(
@@ -66,8 +68,10 @@ class RpcServer:
         limits: RpcLimits | None = None,
         *,
         feed: FloorFeed | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self._host, self._port = split_address(listen)
+        self._tls = tls
         self._runtime, self._listen = runtime, listen
         self._limits = limits or RpcLimits()
         self.tally = Tally()
@@ -95,7 +99,7 @@ class RpcServer:
         self.feed.start()
         await server.start()
         self._server = server
-        log.info("gRPC on %s:%d", self._host, port)
+        log.info("gRPC on %s:%d%s", self._host, port, "" if self._tls is None else ", TLS only")
         return port
 
     async def stop(self, grace_s: float = 1.0) -> None:
@@ -146,7 +150,11 @@ class RpcServer:
 
     def _bind(self, server: grpc.aio.Server) -> int:
         try:
-            port = server.add_insecure_port(f"{self._host}:{self._port}")
+            address = f"{self._host}:{self._port}"
+            if self._tls is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, self._tls.server_credentials())
         except RuntimeError as error:
             raise self._explain(error) from error
         if port == 0:

@@ -25,12 +25,13 @@ from dataclasses import dataclass
 from coordinator.store import etcd_txn
 from coordinator.store.etcd_client import (
     DEADLINE_S,
-    PRODUCTION_FLOORS,
     EndpointStatus,
     EtcdClient,
     Refused,
     fit_for_production,
+    production_floor,
 )
+from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
 from coordinator.store.port import (
     CommitUncertain,
@@ -80,8 +81,9 @@ class EtcdStore:
         lease_ms: int = LEASE_MS,
         deadline_s: float = DEADLINE_S,
         compact_every: int = COMPACT_EVERY,
+        access: EtcdAccess | None = None,
     ) -> None:
-        """`name` is for people; `compact_every` is in revisions, 0 leaves compaction to etcd.
+        """`name` is for people; `compact_every` is in revisions, 0 leaves compaction to etcd; `access`: TLS and login.
 
         Raises EndpointError (a StoreUnavailable and ValueError), ValueError.
         """
@@ -89,7 +91,7 @@ class EtcdStore:
             raise ValueError(f"etcd prefix {prefix!r} must have 1 to 64 letters, digits, '/', '_', '.', '-'")
         if not MIN_LEASE_MS <= lease_ms <= MAX_LEASE_MS:
             raise ValueError(f"lease_ms is {lease_ms}, and must be {MIN_LEASE_MS} to {MAX_LEASE_MS}")
-        self._client = EtcdClient(endpoints, deadline_s=deadline_s)
+        self._client = EtcdClient(endpoints, deadline_s=deadline_s, access=access)
         prefix = prefix if prefix.endswith("/") else prefix + "/"
         self._leader_key = f"{prefix}leader".encode()
         self._tick_key = f"{prefix}tick".encode()
@@ -103,6 +105,7 @@ class EtcdStore:
         """mod_revision of every record, as loaded and as committed since; None until `load`."""
         self._uncertain = False
         self._closed = False
+        self._warned: set[str] = set()
         self._ticks = 0
         self._compacted = 0
         self._lease = 0
@@ -280,18 +283,18 @@ class EtcdStore:
 
     async def _greet(self) -> None:
         """Says who does not answer and whose version is below the production floor; turns to the leading member."""
-        old: dict[str, list[str]] = {}
-        for member in await self._client.statuses():
+        await self._client.check_login()
+        members = await self._client.statuses()
+        for member in members:
             if not member.reachable:
                 log.warning("etcd at %s does not answer: %s", member.endpoint, member.problem)
                 continue
             if member.leads:
                 self._client.prefer(member.endpoint)
-            if not fit_for_production(member.version):
-                old.setdefault(member.version, []).append(member.endpoint)
-        floor = " / ".join(".".join(map(str, release)) for release in PRODUCTION_FLOORS)
-        for version, endpoints in sorted(old.items()):
-            log.warning("etcd %s at %s works, but the production floor is %s", version, ", ".join(endpoints), floor)
+        for sentence in version_warnings(members):
+            if sentence not in self._warned:
+                self._warned.add(sentence)
+                log.warning("%s", sentence)
 
     async def _read_ledger(self) -> tuple[list[kv_pb2.KeyValue], int]:
         """All pages as of the first one's revision, each inside the fence."""
@@ -391,6 +394,18 @@ class EtcdStore:
         self._require_open()
         if not self._epoch:
             raise Fenced(f"this process does not lead {self.name}: call lead first")
+
+
+def version_warnings(members: Sequence[EndpointStatus]) -> list[str]:
+    """A sentence per release below the production floor: such a cluster works, but has known bugs that concern us."""
+    old: dict[str, list[str]] = {}
+    for member in members:
+        if member.reachable and not fit_for_production(member.version):
+            old.setdefault(member.version or "of unknown version", []).append(member.endpoint)
+    return [
+        f"etcd {version} at {', '.join(endpoints)} works, but the production floor is {production_floor()}: upgrade it"
+        for version, endpoints in sorted(old.items())
+    ]
 
 
 async def _quietly(what: str, work: Coroutine[object, object, None]) -> None:

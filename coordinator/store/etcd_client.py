@@ -9,6 +9,7 @@ and ledgers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,15 +19,14 @@ import grpc
 from grpc.aio import AioRpcError
 
 from coordinator.store.etcd_faults import Fault, explain, judge
+from coordinator.store.etcd_login import EtcdAccess, Login, LoginRefused, LoginUnanswered, metadata
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2, rpc_pb2_grpc
 from coordinator.store.port import CommitUncertain, StoreUnavailable
+from coordinator.tls import diagnose
 
 DEADLINE_S = 0.6
 CONNECT_POLL_S = 0.005
 MAX_ENDPOINTS = 32
-
-_HAS_LEADER = (("hasleader", "true"),)
-"""Makes a member that sees no leader refuse at once, unexecuted, instead of holding the call until it times out."""
 
 _CHANNEL_OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
@@ -41,7 +41,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 3_000),
 )
-_ENDPOINT = re.compile(r"(?:http://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})/?")
+_ENDPOINT = re.compile(r"(?:https?://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})/?")
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
@@ -76,15 +76,24 @@ class EndpointStatus:
         return self.reachable and self.member_id == self.leader_id
 
 
-def parse_endpoints(text: str | Sequence[str]) -> tuple[str, ...]:
-    """`host:port,host:port` (a leading http:// is allowed) to (`host:port`, ...). Raises EndpointError."""
+def parse_endpoints(text: str | Sequence[str], *, tls: bool = False) -> tuple[str, ...]:
+    """`host:port,host:port` (a leading http://, or https:// with `tls`, is allowed) to (`host:port`, ...).
+
+    Raises EndpointError.
+    """
     parts = [part.strip() for part in (text.split(",") if isinstance(text, str) else text)]
     if not any(parts):
         raise EndpointError("no etcd endpoint given: write host:port,host:port,..., e.g. 127.0.0.1:2379")
     endpoints = []
     for part in parts:
-        if part.startswith("https://"):
-            raise EndpointError(f"etcd endpoint {part!r}: TLS is not available yet: use http:// or plain host:port")
+        if part.startswith("https://") and not tls:
+            raise EndpointError(
+                f"etcd endpoint {part!r}: https:// wants etcd_ca, the authority that signed its certificate"
+            )
+        if part.startswith("http://") and tls:
+            raise EndpointError(
+                f"etcd endpoint {part!r}: plain http:// contradicts etcd_ca: write https:// or host:port"
+            )
         match = _ENDPOINT.fullmatch(part)
         if match is None or not 0 < int(match["port"]) < 65536:
             raise EndpointError(f"etcd endpoint {part!r} is not host:port: write e.g. 127.0.0.1:2379")
@@ -97,6 +106,11 @@ def parse_endpoints(text: str | Sequence[str]) -> tuple[str, ...]:
             f"{len(endpoints)} etcd endpoints are given, at most {MAX_ENDPOINTS} make sense: name members"
         )
     return tuple(endpoints)
+
+
+def production_floor() -> str:
+    """The oldest releases for production, for people."""
+    return " / ".join(".".join(map(str, release)) for release in PRODUCTION_FLOORS)
 
 
 def fit_for_production(version: str) -> bool:
@@ -112,13 +126,23 @@ def fit_for_production(version: str) -> bool:
 class _Member:
     """One endpoint's channel and stubs, made inside the loop that uses them."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials | None) -> None:
         self.endpoint = endpoint
-        self.channel = grpc.aio.insecure_channel(f"dns:///{endpoint}", options=_CHANNEL_OPTIONS)
+        self.token = ""
+        target = f"dns:///{endpoint}"
+        if credentials is None:
+            self.channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+        else:
+            self.channel = grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+        self.auth = rpc_pb2_grpc.AuthStub(self.channel)
         self.kv = rpc_pb2_grpc.KVStub(self.channel)
         self.lease = rpc_pb2_grpc.LeaseStub(self.channel)
         self.watch = rpc_pb2_grpc.WatchStub(self.channel)
         self.maintenance = rpc_pb2_grpc.MaintenanceStub(self.channel)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return metadata(self.token)
 
     def ready(self) -> bool:
         """Connected now. Asks the channel to connect when it is not."""
@@ -128,9 +152,13 @@ class _Member:
 class EtcdClient:
     """Calls go to the member that worked last; a failure moves on to the next."""
 
-    def __init__(self, endpoints: str | Sequence[str], *, deadline_s: float = DEADLINE_S) -> None:
-        self.endpoints = parse_endpoints(endpoints)
+    def __init__(
+        self, endpoints: str | Sequence[str], *, deadline_s: float = DEADLINE_S, access: EtcdAccess | None = None
+    ) -> None:
+        self._access = access or EtcdAccess()
+        self.endpoints = parse_endpoints(endpoints, tls=self._access.tls is not None)
         self._deadline_s = deadline_s
+        self._login = Login(self._access, deadline_s)
         self._members: list[_Member] = []
         self._current = 0
 
@@ -140,14 +168,14 @@ class EtcdClient:
         Raises StoreUnavailable (not executed, or repeatable and nobody answered); unless repeatable, CommitUncertain.
         """
         return await self._call(
-            lambda m: m.kv.Txn(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=repeatable
+            lambda m: m.kv.Txn(request, timeout=self._deadline_s, metadata=m.metadata), repeatable=repeatable
         )
 
     async def read_key(self, key: bytes) -> tuple[kv_pb2.KeyValue | None, int]:
         """The key as a quorum has it (None when absent), and the store's revision. Raises StoreUnavailable."""
         request = rpc_pb2.RangeRequest(key=key)
         reply = await self._call(
-            lambda m: m.kv.Range(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=True
+            lambda m: m.kv.Range(request, timeout=self._deadline_s, metadata=m.metadata), repeatable=True
         )
         return (reply.kvs[0] if reply.kvs else None), reply.header.revision
 
@@ -155,7 +183,7 @@ class EtcdClient:
         """Drops the history below `revision`. Raises StoreUnavailable."""
         request = rpc_pb2.CompactionRequest(revision=revision)
         await self._call(
-            lambda m: m.kv.Compact(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=True
+            lambda m: m.kv.Compact(request, timeout=self._deadline_s, metadata=m.metadata), repeatable=True
         )
 
     async def grant_lease(self, ttl_s: int) -> tuple[int, int]:
@@ -163,7 +191,7 @@ class EtcdClient:
         request = rpc_pb2.LeaseGrantRequest(TTL=ttl_s)
         # A repeated grant leaves a lease behind that nobody uses and that expires by itself.
         reply = await self._call(
-            lambda m: m.lease.LeaseGrant(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=True
+            lambda m: m.lease.LeaseGrant(request, timeout=self._deadline_s, metadata=m.metadata), repeatable=True
         )
         return reply.ID, reply.TTL
 
@@ -171,7 +199,7 @@ class EtcdClient:
         """Renews the lease once: the seconds it now has, 0 when it is gone. Raises StoreUnavailable."""
 
         async def renew(member: _Member) -> int:
-            call = member.lease.LeaseKeepAlive(timeout=self._deadline_s, metadata=_HAS_LEADER)
+            call = member.lease.LeaseKeepAlive(timeout=self._deadline_s, metadata=member.metadata)
             try:
                 await call.write(rpc_pb2.LeaseKeepAliveRequest(ID=lease))
                 reply = await call.read()
@@ -187,7 +215,7 @@ class EtcdClient:
         """Ends the lease and deletes what hangs on it. Raises StoreUnavailable."""
         request = rpc_pb2.LeaseRevokeRequest(ID=lease)
         await self._call(
-            lambda m: m.lease.LeaseRevoke(request, timeout=self._deadline_s, metadata=_HAS_LEADER), repeatable=True
+            lambda m: m.lease.LeaseRevoke(request, timeout=self._deadline_s, metadata=m.metadata), repeatable=True
         )
 
     async def wait_deleted(self, key: bytes, from_revision: int, timeout_s: float) -> None:
@@ -200,7 +228,7 @@ class EtcdClient:
         )
 
         async def watch(member: _Member) -> None:
-            call = member.watch.Watch(timeout=timeout_s, metadata=_HAS_LEADER)
+            call = member.watch.Watch(timeout=timeout_s, metadata=member.metadata)
             try:
                 await call.write(rpc_pb2.WatchRequest(create_request=create))
                 while isinstance(reply := await call.read(), rpc_pb2.WatchResponse):
@@ -219,14 +247,14 @@ class EtcdClient:
         return await asyncio.gather(*(self._status(member) for member in self._connected()))
 
     async def _status(self, member: _Member) -> EndpointStatus:
+        member.token = self._login.latest
         try:
             reply = await member.maintenance.Status(
-                rpc_pb2.StatusRequest(), timeout=self._deadline_s, wait_for_ready=True
+                rpc_pb2.StatusRequest(), timeout=self._deadline_s, metadata=member.metadata, wait_for_ready=True
             )
         except AioRpcError as error:
-            problem = (
-                "no answer" if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED else explain(member.endpoint, error)
-            )
+            silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            problem = await self._why_silent(member) if silent else explain(member.endpoint, error)
             return EndpointStatus(member.endpoint, reachable=False, problem=problem)
         return EndpointStatus(
             member.endpoint,
@@ -236,6 +264,18 @@ class EtcdClient:
             leader_id=reply.leader,
             db_bytes=reply.dbSize,
         )
+
+    async def _why_silent(self, member: _Member) -> str:
+        """gRPC only says that it has no connection; a handshake of our own says what is wrong with a certificate."""
+        found = await diagnose(member.endpoint, self._access.tls, self._deadline_s)
+        return found if "TLS" in found or "certificate" in found else "no answer"
+
+    async def check_login(self) -> None:
+        """Raises LoginRefused when etcd does not take our user and password; silent while no member can be asked."""
+        member = await self._pick(set())
+        if member is not None:
+            with contextlib.suppress(LoginUnanswered):
+                await self._login.token(member.endpoint, member.auth)
 
     def prefer(self, endpoint: str) -> None:
         """Begins with this member, until a failure moves on. The leading one spares a hop."""
@@ -249,7 +289,9 @@ class EtcdClient:
 
     def _connected(self) -> list[_Member]:
         if not self._members:
-            self._members = [_Member(endpoint) for endpoint in self.endpoints]
+            tls = self._access.tls
+            credentials = None if tls is None else tls.channel_credentials()
+            self._members = [_Member(endpoint, credentials) for endpoint in self.endpoints]
             for member in self._members:
                 member.ready()
         return self._members
@@ -260,12 +302,17 @@ class EtcdClient:
         while (member := await self._pick(tried)) is not None:
             tried.add(member.endpoint)
             try:
-                return await call(member)
+                return await self._as_user(member, call)
+            except LoginRefused as error:
+                raise Refused(str(error)) from error
+            except LoginUnanswered as error:
+                problems.append(str(error))
+                self._move_on(member)
             except AioRpcError as error:
                 problem = explain(member.endpoint, error)
                 fault = judge(error)
                 self._move_on(member)
-                if fault is Fault.REFUSED:
+                if fault in (Fault.REFUSED, Fault.LOGIN):
                     raise Refused(f"etcd refused: {problem}") from error
                 if fault is Fault.UNCERTAIN and not repeatable:
                     raise CommitUncertain(f"etcd may or may not have committed: {problem}") from error
@@ -274,6 +321,17 @@ class EtcdClient:
         if unconnected:
             problems.append(f"no connection to {', '.join(unconnected)}")
         raise StoreUnavailable(f"no etcd member could be used: {'; '.join(problems)}")
+
+    async def _as_user(self, member: _Member, call: Callable[[_Member], Awaitable[_T]]) -> _T:
+        """The call with our token; once more with a new one if the member does not know it, and so did nothing."""
+        member.token = await self._login.token(member.endpoint, member.auth)
+        try:
+            return await call(member)
+        except AioRpcError as error:
+            if judge(error) is not Fault.LOGIN:
+                raise
+        member.token = await self._login.token(member.endpoint, member.auth, refused=member.token)
+        return await call(member)
 
     async def _pick(self, tried: set[str]) -> _Member | None:
         """The next member that is connected, waiting up to the deadline for the first one to be; None when none is.

@@ -23,6 +23,7 @@ class Fault(Enum):
 
     ELSEWHERE = "refused unexecuted by this member; another may take it"
     REFUSED = "refused unexecuted by the cluster; another member will say the same"
+    LOGIN = "refused unexecuted because our token is not good any more; a new one will do"
     UNCERTAIN = "may have been executed, or be executed later"
 
 
@@ -34,6 +35,9 @@ _BY_DETAILS = {
     "too many requests": Fault.ELSEWHERE,
     # Checked before proposing, and again when applying.
     "mvcc: database space exceeded": Fault.REFUSED,
+    # Checked before proposing; users and roles that changed meanwhile, when applying, instead of it.
+    "invalid auth token": Fault.LOGIN,
+    "revision of auth store is old": Fault.LOGIN,
 }
 _BY_CODE = {
     grpc.StatusCode.INVALID_ARGUMENT: Fault.REFUSED,
@@ -49,7 +53,10 @@ _REMEDIES = {
     "no leader": "the member sees no quorum: check the other members and the network between them",
     "mvcc: database space exceeded": "etcd's quota is used up: run `etcdctl compact`, `defrag` and `alarm disarm`",
     "too many requests": "etcd is overloaded: look at its disk latency",
-    "user name is empty": "etcd wants a login, which zonelock does not have yet: use a cluster without authentication",
+    "user name is empty": "etcd wants a login: give etcd_user and etcd_password_file, or etcd_cert with a user as CN",
+    "authentication failed, invalid user ID or password": "correct etcd_user or what etcd_password_file holds",
+    "authentication is not enabled": "run `etcdctl auth enable`, or leave etcd_user out",
+    "permission denied": "give its role more: `etcdctl role grant-permission ROLE --prefix=true readwrite PREFIX`",
 }
 
 

@@ -23,7 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from coordinator.store.etcd_client import EtcdClient
+from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.port import StoreUnavailable
+from coordinator.tls import TlsFiles
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
@@ -60,13 +62,23 @@ class LocalEtcd:
     """
 
     def __init__(
-        self, members: int = 3, data_dir: str | os.PathLike[str] | None = None, *, flags: Sequence[str] = ()
+        self,
+        members: int = 3,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        flags: Sequence[str] = (),
+        tls: TlsFiles | None = None,
     ) -> None:
-        """`flags` are further etcd flags for every member. Raises ValueError."""
+        """`flags` are further etcd flags for every member. With `tls` the members speak nothing else, among themselves
+        too, show its certificate (which must name 127.0.0.1) and want one of its authority from everybody.
+
+        Raises ValueError.
+        """
         if not 1 <= members <= MAX_MEMBERS:
             raise ValueError(f"members is {members}, and must be 1 to {MAX_MEMBERS}; 3 is usual")
         self._count = members
         self._flags = tuple(flags)
+        self._tls = tls
         self._keep = data_dir is not None
         self._given_dir = None if data_dir is None else Path(data_dir)
         self._dir: Path | None = None
@@ -175,8 +187,9 @@ class LocalEtcd:
 
     def _spawn(self, index: int) -> None:
         member = self._members[index]
-        client, peer = (f"http://127.0.0.1:{port}" for port in (member.client_port, member.peer_port))
-        everyone = ",".join(f"{m.name}=http://127.0.0.1:{m.peer_port}" for m in self._members)
+        here = "http://127.0.0.1" if self._tls is None else "https://127.0.0.1"
+        client, peer = (f"{here}:{port}" for port in (member.client_port, member.peer_port))
+        everyone = ",".join(f"{m.name}={here}:{m.peer_port}" for m in self._members)
         command = [
             *(sys.executable, "-SEc", _DIE_WITH_PARENT, str(os.getpid())),
             _find_etcd(),
@@ -191,6 +204,7 @@ class LocalEtcd:
             *("--initial-cluster-token", f"zonelock-{self._members[0].peer_port}"),
             *("--logger", "zap"),
             *("--log-outputs", "stderr"),
+            *_tls_flags(self._tls),
             *self._flags,
         ]
         with self._log_path(index).open("ab") as log:
@@ -207,7 +221,7 @@ class LocalEtcd:
     async def _until_healthy(self, indexes: range | list[int]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         for index in indexes:
-            client = EtcdClient([self.endpoints[index]])
+            client = EtcdClient([self.endpoints[index]], access=EtcdAccess(self._tls))
             try:
                 while True:
                     process = self._processes[index]
@@ -270,6 +284,16 @@ def _run(work: Callable[[], Coroutine[object, object, None]]) -> None:
         loop.run_until_complete(work())
     finally:
         loop.close()
+
+
+def _tls_flags(tls: TlsFiles | None) -> list[str]:
+    if tls is None:
+        return []
+    flags = []
+    for side in ("", "peer-"):
+        files = ((f"{side}trusted-ca-file", tls.ca), (f"{side}cert-file", tls.cert), (f"{side}key-file", tls.key))
+        flags += [f"--{side}client-cert-auth", *(f"--{flag}={path}" for flag, path in files)]
+    return flags
 
 
 def _find_etcd() -> str:

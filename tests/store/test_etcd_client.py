@@ -30,7 +30,7 @@ def test_endpoints_are_read_as_people_write_them() -> None:
         ("a:1,,b:1", "'' is not host:port"),
         ("a:1;b:1", "is not host:port"),
         ("unix:///x", "is not host:port"),
-        ("https://a:1", "TLS is not available yet"),
+        ("https://a:1", "https:// wants etcd_ca"),
         ("a:1,a:1", "endpoint a:1 is given twice"),
     ],
 )
@@ -74,7 +74,7 @@ C = grpc.StatusCode
         (C.INVALID_ARGUMENT, "etcdserver: too many operations in txn request", Fault.REFUSED),
         (C.NOT_FOUND, "etcdserver: requested lease not found", Fault.REFUSED),
         (C.PERMISSION_DENIED, "etcdserver: permission denied", Fault.REFUSED),
-        (C.UNAUTHENTICATED, "etcdserver: invalid auth token", Fault.REFUSED),
+        (C.UNAUTHENTICATED, "etcdserver: invalid auth token", Fault.LOGIN),
         (C.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", Fault.REFUSED),
         (C.DEADLINE_EXCEEDED, "Deadline Exceeded", Fault.UNCERTAIN),
         (C.UNAVAILABLE, "etcdserver: request timed out", Fault.UNCERTAIN),

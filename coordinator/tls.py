@@ -1,0 +1,245 @@
+"""Certificates, keys and authorities in PEM files: read, checked against each other, and made into credentials.
+
+Owns the rule that a wrong file is found before anything is dialled or listened on, and named by the field that gave it,
+with its value and what would be right: gRPC itself only says that it cannot connect. `diagnose` says for a connection
+that does not come about what the two ends of the handshake objected to. Imports nothing of the coordinator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+HANDSHAKE_S = 2.0
+
+_HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+"""What a gRPC client says first, with empty settings. A server that refuses our certificate says so only after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsNames:
+    """What the three files are called where they are configured, for messages."""
+
+    ca: str
+    cert: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The authority that signs the peer's certificate, and our own certificate (with its chain) and key."""
+
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    def problems(self, names: TlsNames, now: datetime | None = None) -> list[str]:
+        """Everything that is wrong with the files; each names the field, the value and what would be right."""
+        now = now or datetime.now(UTC)
+        found: list[str] = []
+        if self.ca is not None:
+            found += _certificate_problems(names.ca, self.ca, now)[1]
+        if self.cert is not None and self.key is None:
+            found.append(f"{names.cert} = {str(self.cert)!r}: given without {names.key}; give the key it was made with")
+        if self.key is not None and self.cert is None:
+            found.append(
+                f"{names.key} = {str(self.key)!r}: given without {names.cert}; give the certificate made for it"
+            )
+        if self.cert is None or self.key is None:
+            return found
+        certificates, objections = _certificate_problems(names.cert, self.cert, now)
+        found += objections
+        public, objection = _public_half(names.key, self.key)
+        if objection:
+            found.append(objection)
+        elif certificates and public != _public_bytes(certificates[0]):
+            found.append(
+                f"{names.key} = {str(self.key)!r}: does not belong to {names.cert} = {str(self.cert)!r} (for "
+                f"{certificates[0].subject.rfc4514_string()}); give the key that this certificate was made with"
+            )
+        return found
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        """For dialling: trusts only `ca` (the system's authorities without it) and shows `cert`, if any."""
+        return grpc.ssl_channel_credentials(_bytes(self.ca), _bytes(self.key), _bytes(self.cert))
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        """For listening: shows `cert`, and with `ca` serves only clients with a certificate of that authority.
+
+        The files are read again when they change, so that a renewed certificate needs no restart.
+        """
+        renewal = _Renewal(self)
+        return grpc.dynamic_ssl_server_credentials(
+            renewal.configuration,
+            renewal.renewed,  # type: ignore[arg-type]  # its stub leaves out that None means "as before"
+            self.ca is not None,
+        )
+
+    def context(self) -> ssl.SSLContext:
+        """The same for the standard library's handshake."""
+        context = ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
+        context.set_alpn_protocols(["h2"])
+        if self.cert is not None and self.key is not None:
+            context.load_cert_chain(self.cert, self.key)
+        return context
+
+
+class _Renewal:
+    """Hands gRPC the server's certificate, and a new one when its files have changed and agree with each other."""
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._seen = self._stamps()
+        self.configuration = self._read()
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Called by gRPC's threads before a handshake; None leaves everything as it is."""
+        try:
+            stamps = self._stamps()
+            if stamps == self._seen:
+                return None
+            if self._files.problems(TlsNames("ca", "cert", "key")):
+                return None  # half renewed: the certificate is there, its key not yet
+            configuration = self._read()
+        except OSError:
+            return None
+        self._seen, self.configuration = stamps, configuration
+        return configuration
+
+    def _stamps(self) -> tuple[tuple[int, int], ...]:
+        paths = (self._files.ca, self._files.cert, self._files.key)
+        stats = [path.stat() for path in paths if path is not None]
+        return tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)
+
+    def _read(self) -> grpc.ServerCertificateConfiguration:
+        key, cert = _bytes(self._files.key), _bytes(self._files.cert)
+        if key is None or cert is None:
+            raise ValueError("a server that speaks TLS needs a certificate and its key")
+        return grpc.ssl_server_certificate_configuration([(key, cert)], _bytes(self._files.ca))
+
+
+async def diagnose(endpoint: str, files: TlsFiles | None, timeout_s: float = HANDSHAKE_S) -> str:
+    """Why a TLS connection to `host:port` does not come about, in a sentence; empty when it does.
+
+    `files` None: we would speak plainly, and the question is whether the peer expects TLS.
+    """
+    host, _, port = endpoint.rpartition(":")
+    context = _trusting() if files is None else files.context()
+    agreed = False
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
+            agreed = True
+            try:
+                writer.write(_HTTP2_PREFACE)
+                await writer.drain()
+                answered = await reader.read(1)
+            finally:
+                with contextlib.suppress(OSError, ssl.SSLError):
+                    writer.transport.abort()
+    except TimeoutError:
+        return f"{endpoint} does not answer within {timeout_s:g} s"
+    except ssl.SSLCertVerificationError as error:
+        return f"{endpoint}: {_objection_of_ours(error, files)}"
+    except ssl.SSLError as error:
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        if "alert" not in reason:
+            return f"{endpoint} does not speak TLS ({reason}): use it without, or check the port"
+        return f"{endpoint} {_SPEAKS_TLS}" if files is None else _refusal(endpoint, reason, files)
+    except OSError as error:
+        if agreed and files is not None:  # its objection was overtaken by the end of the connection
+            return _refusal(endpoint, "it ends the connection", files)
+        return f"{endpoint}: {(os.strerror(error.errno) if error.errno else str(error)).lower()}"
+    if files is None:
+        return f"{endpoint} {_SPEAKS_TLS}"
+    return "" if answered else _refusal(endpoint, "it ends the connection", files)
+
+
+_SPEAKS_TLS = "speaks TLS, and we speak plainly: give the file of the authority that signed its certificate"
+
+
+def _trusting() -> ssl.SSLContext:
+    """Only to find out whether somebody speaks TLS; nothing is said over it."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def _objection_of_ours(error: ssl.SSLCertVerificationError, files: TlsFiles | None) -> str:
+    reason = error.verify_message
+    ca = f"ca = {str(files.ca)!r}" if files is not None and files.ca is not None else "the system's authorities"
+    if "mismatch" in reason.lower() or "not valid for" in reason.lower():
+        return f"its certificate is for other names ({reason}); dial a name in it, or have this one added as a SAN"
+    if "expired" in reason.lower() or "not yet valid" in reason.lower():
+        return f"its certificate: {reason.lower()}; renew it there, or set the clocks"
+    return f"its certificate is not signed by {ca} ({reason}); give the file of the authority that signed it"
+
+
+def _refusal(endpoint: str, reason: str, files: TlsFiles) -> str:
+    if files.cert is None:
+        return f"{endpoint} wants a client certificate ({reason}): give a certificate and its key"
+    return f"{endpoint} refuses our certificate {str(files.cert)!r} ({reason}): give one that its authority signed"
+
+
+def _certificate_problems(field: str, path: Path, now: datetime) -> tuple[Sequence[x509.Certificate], list[str]]:
+    data, objection = _read(field, path)
+    if objection:
+        return (), [objection]
+    where = f"{field} = {str(path)!r}"
+    try:
+        certificates = x509.load_pem_x509_certificates(data)
+    except ValueError:
+        return (), [f"{where}: holds no PEM certificate; it must begin with -----BEGIN CERTIFICATE-----"]
+    first = certificates[0]
+    if first.not_valid_after_utc <= now:
+        return certificates, [f"{where}: expired on {first.not_valid_after_utc:%Y-%m-%d %H:%M} UTC; renew it"]
+    if first.not_valid_before_utc > now:
+        began = f"{first.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        return certificates, [f"{where}: is not valid before {began}; wait, or set this machine's clock"]
+    return certificates, []
+
+
+def _public_half(field: str, path: Path) -> tuple[bytes, str]:
+    """The key's public half, or what is wrong with the file."""
+    data, objection = _read(field, path)
+    if objection:
+        return b"", objection
+    where = f"{field} = {str(path)!r}"
+    try:
+        key = load_pem_private_key(data, password=None)
+    except TypeError:
+        return b"", f"{where}: is encrypted, and nobody is there to type its password; give an unencrypted PEM key"
+    except (ValueError, UnsupportedAlgorithm):
+        return b"", f"{where}: holds no PEM private key; it must begin with -----BEGIN PRIVATE KEY----- or similar"
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), ""
+
+
+def _public_bytes(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _read(field: str, path: Path) -> tuple[bytes, str]:
+    try:
+        return path.read_bytes(), ""
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        return (
+            b"",
+            f"{field} = {str(path)!r}: cannot be read: {reason}; give the path of a PEM file that this user may read",
+        )
+
+
+def _bytes(path: Path | None) -> bytes | None:
+    return None if path is None else path.read_bytes()
