@@ -96,6 +96,8 @@ RULES = (
     Rule("coordinator"),
     Rule("edge_node.channels", libraries=("numpy",)),
     Rule("edge_node.ring", ("edge_node.channels",), libraries=("numpy",)),
+    Rule("edge_node.dsp", ("edge_node.channels", "edge_node.findings")),
+    Rule("edge_node.drift", ("edge_node.findings",)),
     Rule("edge_node", ("coordinator.core", PROTOCOL)),
     Rule(
         "zonelock_client.testing",
