@@ -132,7 +132,7 @@ class Asking(Routing):
         ring = self._ring(waiter, obstacles)
         if not obstacles:
             self._grant(waiter, session)
-        elif ring is not None:
+        elif ring is not None and self._should_hear(waiter, ring):
             self._answer(event, self._would_deadlock(waiter, ring))
         elif event.no_wait:
             blockers = "; ".join(b.detail for b in self._blockers(obstacles))
@@ -145,7 +145,7 @@ class Asking(Routing):
             raise Refused(Refusal.QUEUE_FULL, f"{len(self.queue)} asks are waiting already", waiting=len(self.queue))
         self.queue.add(waiter)
         self.routes.wait(waiter.agent_id, waiter.zones)
-        self._note_unsafe(waiter)
+        self._verdicts.note(waiter)
         self._remember(session, waiter.request_id, RequestMemo(waiter.payload, RequestState.WAITING))
         self._note_kept_waiting(waiter, obstacles)
         self._recheck_kept_waiting()  # a new wait may free others from a reservation that they stand in the way of
@@ -222,7 +222,7 @@ class Asking(Routing):
                 if waiter.silent:
                     continue
                 obstacles = self._obstacles(waiter)
-                self._note_unsafe(waiter)
+                self._verdicts.note(waiter)
                 self._note_kept_waiting(waiter, obstacles)
                 if not obstacles:
                     self._serve(waiter)
@@ -246,7 +246,7 @@ class Asking(Routing):
 
     def _forget_waiter(self, waiter: Waiter) -> None:
         self.queue.remove(waiter)
-        self._unsafe.pop(waiter.order, None)
+        self._verdicts.drop(waiter)
         self.routes.wait_over(waiter.agent_id, waiter.zones)
         self._kept_waiting.pop(waiter.order, None)
         self._dirty.update(waiter.zones)  # what it reserved is open to others again

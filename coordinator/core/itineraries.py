@@ -40,6 +40,7 @@ class Itineraries:
             bit=[1 << n for n in range(len(self._names))],
             free=[capacity for _, capacity in capacities],
             users=[0] * len(self._names),
+            holders=[0] * len(self._names),
             travellers=[],
             ground=Ground(len(self._names), ((self._number[a], self._number[b]) for a, b in neighbours)),
             roomy=sum(1 << n for n, (_, capacity) in enumerate(capacities) if capacity > 1),
@@ -101,6 +102,7 @@ class Itineraries:
         traveller = self._tables.travellers[who]
         traveller.held[place] = traveller.held.get(place, 0) + 1
         traveller.holds |= self._tables.bit[place]
+        self._tables.holders[place] |= 1 << who
         self._count(place, -1)
 
     def _give(self, who: int, place: int) -> None:
@@ -110,6 +112,7 @@ class Itineraries:
             traveller.held[place] = units - 1
         else:
             traveller.holds &= ~self._tables.bit[place]
+            self._tables.holders[place] &= ~(1 << who)
         self._count(place, 1)
 
     def _count(self, place: int, units: int) -> None:

@@ -66,19 +66,26 @@ def _ring(came: dict[int, tuple[int, int]], last: int, zone: int, who: int) -> l
     return ring[::-1]
 
 
-def involved(found: Schedule, start: Iterable[int]) -> tuple[set[int], bool]:
-    """Everybody whom `start` waits on, directly or through others, and whether one of these has nowhere to go."""
+def involved(found: Schedule, start: Iterable[int]) -> tuple[set[int], set[int], bool]:
+    """Everybody whom `start` waits on, directly or through others; the zones that these are kept from going on by; and
+    whether one of them has nowhere to go.
+
+    As long as none of these zones is given back and none of these travellers means to go elsewhere, all of them wait.
+    """
     seen = set(start)
     pending = sorted(seen)
+    zones: set[int] = set()
     standing = False
     while pending:
-        others = waits_on(found, pending.pop())[1]
+        zone, others = waits_on(found, pending.pop())
         standing = standing or not others
+        if zone >= 0:
+            zones.add(zone)
         for other in others:
             if other not in seen:
                 seen.add(other)
                 pending.append(other)
-    return seen, standing
+    return seen, zones, standing
 
 
 def refuges(tables: Tables, who: int, rivals: int) -> Iterator[tuple[int, ...]]:

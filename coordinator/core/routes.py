@@ -62,13 +62,16 @@ class Safe:
 
 @dataclass(frozen=True, slots=True)
 class Unsafe:
-    """The step must not be granted now. `waits_for` names those whose next move may change that, sorted.
+    """The step must not be granted now. `waits_for` names those who must go first, sorted.
 
+    The verdict stands until one of those claims anew, arrives or stops being counted on, or a unit of a zone of `frees`
+    (sorted) is given back. Rarely it falls earlier, for want of which it is to be looked at again now and then.
     `cycle` starts with the asker and is empty for WAIT; `retreat` is a zone to draw back to, or empty.
     """
 
     why: Why
     waits_for: tuple[str, ...] = ()
+    frees: tuple[str, ...] = ()
     cycle: tuple[Link, ...] = ()
     retreat: str = ""
 
@@ -338,7 +341,8 @@ class RouteBook(Itineraries):
         if locked_out and intent.claim is not None:
             locked_out &= ~self._same_end(trial)
         if locked_out or (could and not found.finished >> who & 1):
-            return Unsafe(Why.WAIT, self._names_of(involved(found, members(locked_out | 1 << who))[0]))
+            ahead, zones, _ = involved(found, members(locked_out | 1 << who))
+            return self._wait(ahead, zones | set(wanted))
         trial.legs, trial.finishing, trial.watched = found.legs, found.finished, self._watch(found)
         self._trial = trial
         return Safe()
@@ -361,13 +365,16 @@ class RouteBook(Itineraries):
             return self._step(who, wanted, rest) if free else Unsafe(Why.WAIT)
         ring = ring_through(picture, who)
         if ring:
-            return self._deadlock(who, ring, involved(picture, [who])[0])
-        ahead, standing = involved(picture, [who])
+            return self._deadlock(who, ring, *involved(picture, [who])[:2])
+        ahead, zones, standing = involved(picture, [who])
         if free and standing:
             verdict = self._step(who, wanted, rest)
             if isinstance(verdict, Safe):
                 return verdict
-        return Unsafe(Why.WAIT, self._names_of(ahead))
+        return self._wait(ahead, zones | set(wanted))
+
+    def _wait(self, ahead: set[int], zones: set[int]) -> Unsafe:
+        return Unsafe(Why.WAIT, self._names_of(ahead), self._zones_of(zones))
 
     def _in_a_ring(self, who: int, wanted: list[int]) -> Unsafe | None:
         """Whether an undeclared asker waits for somebody that waits for it."""
@@ -378,21 +385,25 @@ class RouteBook(Itineraries):
         try:
             found = self._find(0, who)
             ring = ring_through(found, who) if found.unfinished >> who & 1 else []
-            ahead = involved(found, [who])[0] if ring else set()
+            ahead, zones, _ = involved(found, [who] if ring else [])
         finally:
             intent.claim, intent.asks, intent.visits = claim, asks, visits
             self._plot(who)
-        return self._deadlock(who, ring, ahead) if ring else None
+        return self._deadlock(who, ring, ahead, zones) if ring else None
 
-    def _deadlock(self, who: int, ring: list[tuple[int, int]], ahead: set[int]) -> Unsafe:
+    def _deadlock(self, who: int, ring: list[tuple[int, int]], ahead: set[int], zones: set[int]) -> Unsafe:
         links = tuple(
             Link(self._tables.travellers[other].name, self._names[holds], self._names[wants])
             for (other, wants), (_, holds) in zip(ring, [ring[-1], *ring[:-1]], strict=True)
         )
-        return Unsafe(Why.WOULD_DEADLOCK, self._names_of(ahead), links, self._retreat(who, ring))
+        frees = self._zones_of(zones)
+        return Unsafe(Why.WOULD_DEADLOCK, self._names_of(ahead), frees, links, self._retreat(who, ring))
 
     def _names_of(self, travellers: Iterable[int]) -> tuple[str, ...]:
         return tuple(sorted(self._tables.travellers[who].name for who in travellers))
+
+    def _zones_of(self, places: Iterable[int]) -> tuple[str, ...]:
+        return tuple(sorted(self._names[place] for place in places))
 
     def _retreat(self, who: int, ring: list[tuple[int, int]]) -> str:
         """The nearest zone from where the asker harms nobody and to where it can go now; empty when there is none."""

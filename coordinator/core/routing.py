@@ -1,11 +1,13 @@
 """Routes in the machine: mirrors every unit to the route book, asks it before each grant, and follows up on its words.
 
-Owns when an unsafe ask is looked at again (I9): as soon as one of those it waits for moves or declares anew, and every
-LOOK_MS besides. A waiter that has become part of a ring is told so, one per ring and look, so that not all of them draw
-back from each other at once. Idle agents in the way of a route are asked to yield.
+Owns when an unsafe ask is decided again (I9): as soon as something changed that its verdict stands on (`verdicts`), and
+in its turn, MAX_LOOKS waiters every LOOK_MS, besides. A waiter that has become part of a ring is told so, one of each
+ring, so that not all of them draw back from each other at once. Idle agents in the way of a route are asked to yield.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
@@ -14,10 +16,14 @@ from coordinator.core.model import BlockCause, FloorSpec, Ledger, Timing, UnitRe
 from coordinator.core.rejections import Refusal, Rejection
 from coordinator.core.routes import RouteBook, Unsafe, Why
 from coordinator.core.state import Refused, State
+from coordinator.core.verdicts import Verdicts
 from coordinator.core.zones import InvariantViolation, Move
 
 MAX_CLAIM_ZONES = 2_000
 LOOK_MS = 500
+MAX_LOOKS = 16
+"""How many waiters are decided again in one look, whether anything happened to them or not."""
+
 YIELD_AGAIN_MS = 5_000
 """An agent that was asked to yield and still stands there is asked again after this long."""
 
@@ -32,7 +38,7 @@ class Routing(State):
         super().__init__(floor, ledger, timing, now_ms)
         self.routes = RouteBook(((z.name, z.capacity) for z in floor.zones), floor.neighbours)
         self.queue.goes_first = self.routes.goes_first
-        self._unsafe: dict[tuple[int, int], Waiter] = {}
+        self._verdicts = Verdicts()
         self._asked_to_yield: dict[str, int] = {}
         self._looked_at_ms = now_ms
         for unit in self.units:
@@ -48,29 +54,33 @@ class Routing(State):
         if was != now:
             if was is not None:
                 self.routes.vacate(after.zone, was)
+                self._look_at(self._verdicts.freed(after.zone))
             if now is not None:
                 self.routes.occupy(after.zone, now, visit=move is Move.GRANT)
+                if not self.routes.remaining(now):
+                    self._turned(now)
         elif before.state is UnitState.HELD and after.state is UnitState.BLOCKED:
             if after.cause in _LOST_CLAIM:
                 self.routes.forget(after.agent_id)
             else:
                 self.routes.stands(after.agent_id)
-        else:
-            return
-        for agent_id in sorted({was or "", now or ""}):
-            self._moved_on(agent_id)
+            self._turned(after.agent_id)
 
     def _confirm_empty(self) -> list[UnitRecord]:
         """Every UNKNOWN unit becomes FREE in one write of the counter."""
         freed = self.units.confirm_empty(self.counter.incarnation)
         for unit in freed:
             self.routes.vacate(unit.zone, "")
+            self._look_at(self._verdicts.freed(unit.zone))
         return freed
 
-    def _moved_on(self, agent_id: str) -> None:
-        for waiter in self._unsafe.values():
-            if waiter.unsafe is not None and agent_id in waiter.unsafe.waits_for:
-                self._dirty.update(waiter.zones)
+    def _turned(self, agent_id: str) -> None:
+        """The agent goes elsewhere than it said, has arrived, or is not counted on any more."""
+        self._look_at(self._verdicts.turned(agent_id))
+
+    def _look_at(self, waiters: Iterable[Waiter]) -> None:
+        for waiter in waiters:
+            self._dirty.update(waiter.zones)
 
     # -- claims --------------------------------------------------------------------------------------------------
 
@@ -88,7 +98,7 @@ class Routing(State):
         self._asked_to_yield.pop(event.agent_id, None)
         for waiter in self.queue.of_agent(event.agent_id):
             self._dirty.update(waiter.zones)
-        self._moved_on(event.agent_id)
+        self._turned(event.agent_id)
         self._changes.agents.add(event.agent_id)
         remaining = self.routes.remaining(event.agent_id)
         self._answer(event, fx.Claimed(remaining, not remaining or self.routes.can_finish(event.agent_id)))
@@ -96,7 +106,9 @@ class Routing(State):
     # -- asks ----------------------------------------------------------------------------------------------------
 
     def _obstacles(self, waiter: Waiter) -> list[Obstacle]:
-        """What keeps the zones from a waiter now; decides afresh whether the step would be safe."""
+        """What keeps the zones from a waiter now; decides whether the step would be safe unless that is known."""
+        if self._verdicts.stands(waiter):
+            return self.queue.obstacles(waiter)
         waiter.unsafe = None
         obstacles = self.queue.obstacles(waiter)
         if not obstacles:
@@ -111,12 +123,6 @@ class Routing(State):
                 obstacles = self.queue.obstacles(waiter)
         return obstacles
 
-    def _note_unsafe(self, waiter: Waiter) -> None:
-        if waiter.unsafe is not None:
-            self._unsafe[waiter.order] = waiter
-        else:
-            self._unsafe.pop(waiter.order, None)
-
     def _ring(self, waiter: Waiter, obstacles: list[Obstacle]) -> Unsafe | None:
         """The ring that the asker's own holding closes, if it does."""
         verdict = waiter.unsafe
@@ -125,7 +131,13 @@ class Routing(State):
             verdict = decided if isinstance(decided, Unsafe) else None
         return verdict if verdict is not None and verdict.why is Why.WOULD_DEADLOCK else None
 
+    def _should_hear(self, waiter: Waiter, ring: Unsafe) -> bool:
+        """Whether to refuse the ask for its ring. One with a claim waits while another of the ring may draw back."""
+        declared = self.routes.declared(waiter.agent_id)
+        return not declared or self._verdicts.to_be_told(waiter.agent_id, ring, self.now_ms)
+
     def _would_deadlock(self, waiter: Waiter, ring: Unsafe) -> fx.Rejected:
+        self._verdicts.told(waiter.agent_id, ring, self.now_ms)
         way_out = f"draw back to {ring.retreat}, or plan another way" if ring.retreat else "plan another way"
         message = f"waiting cannot help {waiter.agent_id}: {ring.story()}; {way_out}"
         return fx.Rejected(Rejection.WOULD_DEADLOCK, message, zones=waiter.zones, retreat_zone=ring.retreat)
@@ -133,26 +145,29 @@ class Routing(State):
     # -- looking again -------------------------------------------------------------------------------------------
 
     def _look_again(self) -> list[tuple[Waiter, Unsafe]]:
-        """Every LOOK_MS: unsafe asks afresh, idle agents asked to yield; returns one waiter of each ring to be told."""
+        """Every LOOK_MS: some waiters afresh, idle agents asked to yield; returns the waiters to be told of rings."""
         if self.now_ms - self._looked_at_ms < LOOK_MS:
             return []
         self._looked_at_ms = self.now_ms
-        for waiter in self._unsafe.values():
-            self._dirty.update(waiter.zones)
         self._drop_claims_of_the_lost()
         self._ask_to_yield()
+        waiters = [w for w in self.queue.in_order() if not w.silent and (w.unsafe or self._may_be_in_a_ring(w))]
         told: list[tuple[Waiter, Unsafe]] = []
         involved: set[str] = set()
-        for waiter in self.queue.in_order():
-            if waiter.agent_id in involved or waiter.silent or not self.routes.declared(waiter.agent_id):
+        for waiter in self._verdicts.looked_at(waiters, MAX_LOOKS):
+            self._dirty.update(waiter.zones)
+            if waiter.agent_id in involved or not self.routes.declared(waiter.agent_id):
                 continue
             ring = self._ring(waiter, self.queue.obstacles(waiter))
             if ring is not None:
                 members = {link.agent for link in ring.cycle}
-                if not members & involved:
+                if not members & involved and self._verdicts.to_be_told(waiter.agent_id, ring, self.now_ms):
                     told.append((waiter, ring))
                 involved |= members
         return told
+
+    def _may_be_in_a_ring(self, waiter: Waiter) -> bool:
+        return self.routes.declared(waiter.agent_id) and not self.routes.can_finish(waiter.agent_id)
 
     def _drop_claims_of_the_lost(self) -> None:
         for agent_id in self.routes.claimants():
@@ -161,7 +176,7 @@ class Routing(State):
             away = session is not None and session.stream is None
             if session is None or (away and (gone is None or self.now_ms - gone > self.timing.lost_ms)):
                 self.routes.forget(agent_id)
-                self._moved_on(agent_id)
+                self._turned(agent_id)
 
     def _ask_to_yield(self) -> None:
         idle = [a for a in self.routes.claimants() if not self.routes.remaining(a) and self._would_hear(a)]

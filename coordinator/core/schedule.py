@@ -49,13 +49,14 @@ class Traveller:
 
 @dataclass(slots=True)
 class Tables:
-    """The floor as numbers. `users[zone]` are the travellers that need the zone, `full` the zones without a free unit,
-    `roomy` those that several fit into, all as masks.
+    """The floor as numbers. `users[zone]` are the travellers that need the zone, `holders[zone]` those in it; `full`
+    are the zones without a free unit, `roomy` those that several fit into. All are masks.
     """
 
     bit: Sequence[int]
     free: list[int]
     users: list[int]
+    holders: list[int]
     travellers: list[Traveller]
     ground: Ground
     full: int = 0
@@ -127,7 +128,7 @@ class Schedule:
         self._ready: list[int] = []
         self._room: dict[int, int] = {}  # free units of zones that several fit into, where they changed
         self._over: dict[int, int] = {}  # who has stopped over, and where
-        self._holders: dict[int, list[int]] | None = None
+        self._newcomers: dict[int, list[int]] | None = None
         self._still_needed: int | None = None
         self.waits: dict[int, tuple[int, list[int]]] = {}  # kept by `retreat`, which asks about the same ones often
         self._watched = 0  # the keys of `behind` as a mask
@@ -155,12 +156,15 @@ class Schedule:
 
     def holders(self, zone: int) -> list[int]:
         """Who holds the zone in the end. Only for a search that is over."""
-        if self._holders is None:
-            self._holders = {}
-            for who, holds in enumerate(self._holds):
-                for place in members(holds):
-                    self._holders.setdefault(place, []).append(who)
-        return self._holders.get(zone, [])
+        travellers = self.tables.travellers
+        if self._newcomers is None:
+            self._newcomers = {}
+            for who in sorted({leg.who for leg in self.legs}):
+                for place in members(self._holds[who] & ~travellers[who].holds):
+                    self._newcomers.setdefault(place, []).append(who)
+        bit, came = self.tables.bit[zone], self._newcomers.get(zone, [])
+        stayed = [who for who in members(self.tables.holders[zone]) if self._holds[who] & bit]
+        return sorted([*stayed, *came]) if came else stayed
 
     def still_needed(self) -> int:
         """The zones on the way of anybody unfinished, as a mask. Only for a search that is over."""
