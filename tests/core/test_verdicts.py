@@ -1,0 +1,118 @@
+"""When an unsafe ask is decided again, and who is told of a ring: on the machine, with claims."""
+
+from __future__ import annotations
+
+import pytest
+from core.bench import Bench, only
+
+from coordinator.core import effects as fx
+from coordinator.core import events as ev
+from coordinator.core.model import FloorSpec, ZoneSpec
+from coordinator.core.rejections import Rejection
+from coordinator.core.routing import LOOK_MS, MAX_LOOKS
+from coordinator.core.verdicts import RING_TOLD_MS
+
+WAYS = [("a", "m"), ("m", "t"), ("m", "o"), ("f1", "f2"), ("f2", "f3")]
+FLOOR = FloorSpec(
+    "junction",
+    1,
+    "junction-hash",
+    tuple(ZoneSpec(name, hold_max_ms=600_000) for name in ("a", "m", "t", "o", "f1", "f2", "f3")),
+    neighbours=tuple(sorted(pair for a, b in WAYS for pair in ((a, b), (b, a)))),
+)
+
+
+class Fleet(Bench):
+    """Agents that hold one zone each and claim their ways; counts how often the route book has to decide."""
+
+    def __init__(self) -> None:
+        super().__init__(floor=FLOOR)
+        self.tokens: dict[tuple[str, str], int] = {}
+        self.decided: list[str] = []
+        self.refused: list[fx.Rejected] = []
+        decide = self.machine.routes.decide
+
+        def counted(agent: str, zones: tuple[str, ...]) -> object:
+            self.decided.append(agent)
+            return decide(agent, zones)
+
+        self.machine.routes.decide = counted  # type: ignore[method-assign, assignment]
+
+    def _deliver(self, send: fx.Send) -> None:
+        super()._deliver(send)
+        if isinstance(send.answer, fx.Rejected):
+            self.refused.append(send.answer)
+
+    def enter(self, agent: str, zone: str, *way: str) -> None:
+        self.hello(agent)
+        self.tokens[agent, zone] = only(self.ask(agent, zone, ms=300_000), fx.Granted).token
+        self.claim(agent, *way)
+
+    def claim(self, agent: str, *zones: str) -> None:
+        self.do(ev.Claimed(**self._who(agent), request_id="claim", zones=zones))
+
+    def step(self, agent: str, zone: str, leaves: str) -> list[fx.Answer]:
+        self.tokens[agent, zone] = only(self.ask(agent, zone, ms=300_000), fx.Granted).token
+        return self.release(agent, self.tokens.pop((agent, leaves)))
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    """First has to come out of the dead end `t` before Second, which waits for `m`, can go in."""
+    fleet = Fleet()
+    fleet.enter("First", "t", "m", "o")
+    fleet.enter("Second", "a", "m", "t")
+    fleet.enter("Far", "f1", "f2", "f3")
+    waiting = only(fleet.ask("Second", "m", ms=300_000), fx.Queued)
+    assert [b.kind for b in waiting.blockers] == ["UNSAFE"]
+    return fleet
+
+
+def test_a_verdict_is_kept_while_others_move_elsewhere(fleet: Fleet) -> None:
+    fleet.decided.clear()
+    fleet.step("Far", "f2", leaves="f1")
+    fleet.step("Far", "f3", leaves="f2")
+    fleet.claim("Far", "f2", "f1")
+    assert "Second" not in fleet.decided
+
+
+def test_a_waiter_is_served_as_soon_as_what_its_verdict_stood_on_is_given_back(fleet: Fleet) -> None:
+    fleet.step("First", "m", leaves="t")
+    served = fleet.step("First", "o", leaves="m")
+    assert only(served, fx.Granted).zones == ("m",)
+
+
+def test_a_waiter_is_served_as_soon_as_the_one_it_waits_for_goes_elsewhere(fleet: Fleet) -> None:
+    fleet.do(ev.Claimed(**fleet._who("First"), request_id="claim", zones=()))
+    fleet.decided.clear()
+    fleet.claim("Second", "m", "o")
+    assert "Second" in fleet.decided
+    assert fleet.machine.queue.get("Second", f"r{fleet.requests}") is None  # granted: it no longer wants First's place
+
+
+def test_every_waiter_is_looked_at_in_its_turn_even_if_nothing_changed(fleet: Fleet) -> None:
+    fleet.decided.clear()
+    for _ in range(3):
+        fleet.wait(LOOK_MS)
+    assert fleet.decided.count("Second") == 3
+    assert MAX_LOOKS >= 3
+
+
+def test_a_ring_is_told_once_and_again_only_after_something_changed_or_a_while(fleet: Fleet) -> None:
+    fleet.claim("First", "m", "a")  # now each needs the other's place
+    fleet.wait(LOOK_MS)
+    assert [(told.reason, told.retreat_zone) for told in fleet.refused] == [(Rejection.WOULD_DEADLOCK, "o")]
+    assert [type(answer) for answer in fleet.ask("Second", "m", ms=300_000)] == [fx.Queued]
+    assert [type(answer) for answer in fleet.ask("First", "m", ms=300_000)] == [fx.Queued]
+    for _ in range(RING_TOLD_MS // LOOK_MS - 1):
+        fleet.wait(LOOK_MS)
+    assert len(fleet.refused) == 1
+    fleet.wait(LOOK_MS)
+    assert len(fleet.refused) == 2
+
+
+def test_a_ring_that_closes_anew_is_told_at_once(fleet: Fleet) -> None:
+    fleet.claim("First", "m", "a")
+    fleet.wait(LOOK_MS)
+    fleet.claim("Second", "m", "t")
+    assert only(fleet.ask("Second", "m", ms=300_000), fx.Rejected).reason is Rejection.WOULD_DEADLOCK
