@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from coordinator.config import CoordinatorConfig
 from coordinator.floor import Floor
+from coordinator.high_water import HighWater
 from coordinator.pending_stops import PendingStops
 from coordinator.rpc.server import RpcServer
 from coordinator.rpc.translate import floor_message
@@ -55,7 +56,7 @@ class Coordinator:
         self.config = config
         self.floor = floor if floor is not None else Floor.load(config.floor)
         self._store = open_store(config)
-        path = config.pending_stops_file()
+        path, marks = config.pending_stops_file(), config.high_water_file()
         hooks = [HookOutput(config.stop_hook, config.stop_hook_timeout_ms)] if config.stop_hook else []
         self.runtime = Runtime(
             self.floor.spec(),
@@ -64,6 +65,7 @@ class Coordinator:
             assume_empty=config.assume_empty,
             check_invariants=config.check_invariants,
             pending=PendingStops(path) if path is not None else None,
+            marks=HighWater(marks, self.floor.site) if marks is not None else None,
             outputs=(LogOutput(), *hooks),
         )
         self._feed = FloorFeed(self.runtime, self.floor)

@@ -216,6 +216,13 @@ class CoordinatorConfig(BaseModel):
         """Where stops that have left and are not yet durable are kept: `data_dir`, or beside the SQLite ledger, or
         `zonelock-data` for a coordinator on etcd; nowhere for one in memory.
         """
+        return self._own_file("pending-stops")
+
+    def high_water_file(self) -> Path | None:
+        """Likewise, for how far this coordinator has seen the ledger."""
+        return self._own_file("high-water")
+
+    def _own_file(self, what: str) -> Path | None:
         kind, _, rest = self.store.partition(":")
         folder = self.data_dir
         if folder is None and kind == "sqlite":
@@ -223,7 +230,7 @@ class CoordinatorConfig(BaseModel):
         if folder is None and kind == "etcd":
             folder = Path("zonelock-data")
         name = (self.name or self.listen).replace(":", "-").replace("/", "-")
-        return None if folder is None else folder / f"{name}.pending-stops.json"
+        return None if folder is None else folder / f"{name}.{what}.json"
 
 
 def make(values: Mapping[str, Any], source: str = "arguments") -> CoordinatorConfig:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from dataclasses import asdict
 from pathlib import Path
 
 from coordinator.core.model import StopCause, StopRecord
+from coordinator.durable_file import replace_file, set_aside
 
 log = logging.getLogger("zonelock.pending_stops")
 
@@ -44,23 +44,11 @@ class PendingStops:
 
     def write(self, stops: list[StopRecord]) -> None:
         """Replaces the file. Raises OSError; the caller alarms, for the stops themselves have left already."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"version": VERSION, "stops": [asdict(stop) for stop in stops]}, indent=1)
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        stored = {"version": VERSION, "stops": [asdict(stop) for stop in stops]}
+        replace_file(self._path, json.dumps(stored, indent=1))
 
     def _set_aside(self, error: Exception) -> dict[str, StopRecord]:
-        aside = self._path.with_suffix(".damaged")
-        self._path.replace(aside)
+        aside = set_aside(self._path)
         reason = f"{self._path} held stops that had left and cannot be read ({error}); kept as {aside}"
         log.critical("%s; stopping the whole floor", reason)
         stop = StopRecord("pending:damaged", StopCause.LEDGER, True, (), (), "coordinator", reason)

@@ -26,8 +26,9 @@ from coordinator.core import events as ev
 from coordinator.core.estop import Stops
 from coordinator.core.invariants import check
 from coordinator.core.machine import FloorChanged, InvariantViolation, Machine
-from coordinator.core.model import CounterRecord, FloorSpec, StopCause, StopRecord, Timing
+from coordinator.core.model import COUNTER_KEY, CounterRecord, FloorSpec, Mark, StopCause, StopRecord, Timing
 from coordinator.core.rejections import Refusal
+from coordinator.high_water import HighWater
 from coordinator.pending_stops import PendingStops
 from coordinator.safeguards import Safeguards
 from coordinator.stop_output import StopOutput
@@ -72,8 +73,8 @@ class Outlet(Protocol):
     def deliver(self, sends: Sequence[fx.Send], *, stop: bool) -> None:
         """Takes answers; with `stop` they leave ahead of everything queued."""
 
-    def acknowledge(self, frame: int, epoch: int) -> None:
-        """A fenced commit that began after `frame` was handled has succeeded."""
+    def acknowledge(self, frame: int, mark: Mark) -> None:
+        """A fenced commit that began after `frame` was handled has succeeded; `mark` is where it left the ledger."""
 
     def fail(self, refusal: Refusal, message: str) -> None:
         """Ends the stream or call with this status."""
@@ -104,12 +105,14 @@ class Runtime:
         assume_empty: bool = False,
         check_invariants: bool = False,
         pending: PendingStops | None = None,
+        marks: HighWater | None = None,
         outputs: Sequence[StopOutput] = (),
         now_ms: Callable[[], int] = boottime_ms,
         wall_time: Callable[[], str] = utc_now,
     ) -> None:
         """`now_ms` is monotonic; `wall_time` is for the audit's readers and part of no decision. Without `pending`,
-        stops that are not yet durable live only as long as this process.
+        stops that are not yet durable live only as long as this process; so does, without `marks`, how far the ledger
+        was seen.
         """
         self.now_ms, self._wall_time = now_ms, wall_time
         self._floor, self._store, self._timing = floor, store, timing
@@ -127,8 +130,8 @@ class Runtime:
         self._last_commit_ms = 0
         self._doubted_ms: int | None = None
         self._standby_stops = Stops(floor, ())
-        self.safeguards = Safeguards(pending, outputs, now_ms)
-        self._highest_token = 0
+        self.safeguards = Safeguards(pending, outputs, now_ms, marks)
+        self._token = 0
         self._broken: Exception | None = None
         self.on_leading: list[Callable[[bool], None]] = []
 
@@ -167,16 +170,16 @@ class Runtime:
             raise NotLeading(f"{self._store.name} does not commit at the moment; only stops are taken")
         if isinstance(event, ev.Hello) and self._may_be_outdated(event):
             raise NotLeading(
-                f"{event.agent_id} knows a newer token; proving first that {self._store.name} is still led"
+                f"{event.agent_id} saw a newer ledger; proving first that {self._store.name} is still led from here"
             )
         self._handle(event)
 
     def _may_be_outdated(self, event: ev.Hello) -> bool:
-        """The agent saw a newer token than this ledger: either the ledger was restored, or this process stood still
+        """The agent saw the ledger farther on than this one is: either it was restored, or this process stood still
         while another one led. Only a commit that began after the doubt tells the one from the other; a floor must not
         stop for the other.
         """
-        if max((event.highest_token, *event.held_tokens)) <= self.machine.counter.token:
+        if not self.machine.behind(event.seen):
             return False
         if self._doubted_ms is None:
             self._doubted_ms = self.now_ms()
@@ -327,10 +330,11 @@ class Runtime:
         self._last_commit_ms = now_ms
         self._doubted_ms = None
         wall = self._wall_time()
-        started = ev.Started(
-            now_ms=now_ms, assume_empty=self._assume_empty, highest_token=self._highest_token, recorded_at=wall
-        )
+        seen = self.safeguards.high_water  # judged behind the fence that the load has just proved
+        started = ev.Started(now_ms=now_ms, assume_empty=self._assume_empty, seen=seen, recorded_at=wall)
         self._handle(started)
+        self._token = ledger.counter.token if ledger.counter is not None else 0
+        self.safeguards.saw(Mark(loaded.epoch, loaded.revision, self._token))
         if leaving:
             self._handle(ev.ReleasesRecalled(now_ms=now_ms, tokens=leaving))
         self.safeguards.took_over(ledger.stops)
@@ -399,23 +403,28 @@ class Runtime:
 
     async def _commit(self, writes: dict[str, fx.Write]) -> None:
         encoded = {key: codec.encode(w.record) if w.record is not None else None for key, w in writes.items()}
-        while True:
-            began_ms = self.now_ms()  # what a commit proves, it proves of the moment it was sent
-            try:
-                await self._store.commit(encoded)
-                break
-            except StoreUnavailable as error:  # provably not applied: the same commit again, deciding nothing meanwhile
-                self._set_leading(False)
-                log.warning("%s does not commit: %s", self._store.name, error)
-                await asyncio.sleep(RETRY_S)
+        began_ms, revision = await self._commit_patiently(encoded)
         self._last_commit_ms = began_ms
         self.commits += 1
         for write in writes.values():
             if isinstance(write.record, StopRecord):
                 self.safeguards.durable(write.record)
-            elif isinstance(write.record, CounterRecord):
-                self._highest_token = max(self._highest_token, write.record.token)
+        counter = writes.get(COUNTER_KEY)
+        if counter is not None and isinstance(counter.record, CounterRecord):
+            self._token = counter.record.token
+        self.safeguards.saw(Mark(self.epoch, revision, self._token))
         self._set_leading(True)
+
+    async def _commit_patiently(self, encoded: dict[str, bytes | None]) -> tuple[int, int]:
+        """When the commit that succeeded was sent (what it proves, it proves of that moment), and its revision."""
+        while True:
+            began_ms = self.now_ms()
+            try:
+                return began_ms, await self._store.commit(encoded)
+            except StoreUnavailable as error:  # provably not applied: the same commit again, deciding nothing meanwhile
+                self._set_leading(False)
+                log.warning("%s does not commit: %s", self._store.name, error)
+                await asyncio.sleep(RETRY_S)
 
     def _release(self, batch: list[fx.Step], sealed: dict[int, int]) -> None:
         """The batch is durable: deadlines count from now, then its answers leave, each as true as it is at this
@@ -434,7 +443,7 @@ class Runtime:
         for conn, frame in sealed.items():
             outlet = self._outlets.get(conn)
             if outlet is not None:
-                outlet.acknowledge(frame, self.epoch)
+                outlet.acknowledge(frame, self.safeguards.high_water)
 
     async def _start_over(self, error: Exception) -> None:
         """Rewrites the fence so that no delayed transaction can still apply, then reloads. Stops leave meanwhile."""

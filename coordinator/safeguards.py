@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
-from coordinator.core.model import StopRecord
+from coordinator.core.model import NOTHING_SEEN, Mark, StopRecord
+from coordinator.high_water import KEEP_S, HighWater
 from coordinator.pending_stops import PendingStops
 from coordinator.stop_output import StopOutput, StopOutputs
 
@@ -30,14 +31,23 @@ QUARANTINE_MS = 30_000
 class Safeguards:
     """Lives as long as its runtime, over every reload."""
 
-    def __init__(self, pending: PendingStops | None, outputs: Sequence[StopOutput], now_ms: Callable[[], int]) -> None:
-        self._pending, self._now_ms = pending, now_ms
+    def __init__(
+        self,
+        pending: PendingStops | None,
+        outputs: Sequence[StopOutput],
+        now_ms: Callable[[], int],
+        marks: HighWater | None = None,
+    ) -> None:
+        self._pending, self._marks, self._now_ms = pending, marks, now_ms
         self._outputs = StopOutputs(outputs, self.alarm)
         self._stops: dict[str, StopRecord] = {}
         self._stops_changed = asyncio.Event()
         self._leaving: deque[tuple[int, int]] = deque()
         self._refused_until: dict[tuple[str, str], int] = {}
-        self._keeper: asyncio.Task[None] | None = None
+        self._keepers: list[asyncio.Task[None]] = []
+        self.high_water = NOTHING_SEEN
+        self._kept = NOTHING_SEEN
+        self._farther = asyncio.Event()
         self.quarantined = 0
         self.alarms_raised = 0
         self.alarms: deque[str] = deque(maxlen=ALARMS_KEPT)
@@ -47,13 +57,18 @@ class Safeguards:
         """Reads what an earlier coordinator left and starts the outputs."""
         if self._pending is not None:
             self._stops.update(await asyncio.to_thread(self._pending.read))
+        if self._marks is not None:
+            self.high_water = self._kept = await asyncio.to_thread(self._marks.read)
+            self._keepers.append(asyncio.create_task(self._keep_mark(self._marks), name="zonelock-high-water"))
         self._outputs.start()
-        self._keeper = asyncio.create_task(self._keep(), name="zonelock-pending-stops")
+        self._keepers.append(asyncio.create_task(self._keep(), name="zonelock-pending-stops"))
 
     async def close(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        if self._marks is not None:
+            await self._write_mark(self._marks)
         await self._outputs.close()
 
     def alarm(self, sentence: str) -> None:
@@ -121,6 +136,30 @@ class Safeguards:
                 await asyncio.to_thread(self._pending.write, self.stops_in_flight())
             except OSError as error:
                 self.alarm(f"cannot keep stops that are not yet durable beside the coordinator: {error}")
+
+    # -- how far the ledger was seen -------------------------------------------------------------------------------
+
+    def saw(self, mark: Mark) -> None:
+        """The ledger is this far: agents are told, and the next coordinator on this machine will know."""
+        self.high_water = self.high_water.joined(mark)
+        self._farther.set()
+
+    async def _keep_mark(self, marks: HighWater) -> None:
+        while True:
+            await self._farther.wait()
+            self._farther.clear()
+            await self._write_mark(marks)
+            await asyncio.sleep(KEEP_S)
+
+    async def _write_mark(self, marks: HighWater) -> None:
+        mark = self.high_water
+        if mark == self._kept:
+            return
+        try:
+            await asyncio.to_thread(marks.write, mark)
+            self._kept = mark
+        except OSError as error:
+            self.alarm(f"cannot keep how far the ledger was seen beside the coordinator: {error}")
 
     # -- releases ------------------------------------------------------------------------------------------------
 

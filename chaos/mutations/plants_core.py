@@ -14,7 +14,7 @@ from coordinator.core.estop import deadline_stop_id
 from coordinator.core.grants import Grant
 from coordinator.core.holding import Holding
 from coordinator.core.machine import Machine
-from coordinator.core.model import UnitRecord, UnitState
+from coordinator.core.model import Mark, UnitRecord, UnitState
 from coordinator.core.presence import Presence
 from coordinator.core.rejections import Refusal
 from coordinator.core.safety import Safety
@@ -251,7 +251,7 @@ def _stored_answer(patch: Patch) -> None:
     needs=("coordinator.core.stopping:Stopping._distrust_ledger",),
 )
 def _ignore_restored_ledger(patch: Patch) -> None:
-    def distrust(self: Stopping, highest: int, witness: str, recorded_at: str) -> None:
+    def distrust(self: Stopping, seen: Mark, why: str, recorded_at: str) -> None:
         pass
 
     patch.wrap(Stopping, "_distrust_ledger", lambda _: distrust)

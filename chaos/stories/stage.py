@@ -29,6 +29,7 @@ from coordinator.core.model import (
     FloorRecord,
     FloorSpec,
     Ledger,
+    Mark,
     Record,
     StopRecord,
     Timing,
@@ -111,7 +112,7 @@ class Stage:
         self.heard.clear()
         self.machine = Machine(self.spec, ledger, self.timing, self.now_ms)
         self.record.took_over(self.now_ms, self.epoch, revision=self.revision)
-        self.handle(ev.Started(now_ms=self.now_ms, assume_empty=self.assume_empty, highest_token=self.highest_token))
+        self.handle(ev.Started(now_ms=self.now_ms, assume_empty=self.assume_empty, seen=Mark(token=self.highest_token)))
         if self.leaving:
             self.handle(ev.ReleasesRecalled(now_ms=self.now_ms, tokens=tuple(sorted(self.leaving.values()))))
             self.leaving.clear()

@@ -120,8 +120,10 @@ class Agent(Callbacks):
 
     @property
     def highest_token(self) -> int:
-        """The highest token seen; keep it beside the secret, a coordinator with an older ledger is then found out."""
-        return self.core.highest_token
+        """The newest token that the coordinators are known to have given out, to whomever; keep it beside the secret: a
+        coordinator with an older ledger is then found out.
+        """
+        return self.core.newest_token
 
     @property
     def link(self) -> LinkState:

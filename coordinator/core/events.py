@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordinator.core.model import BlockCause, StopRecord
+from coordinator.core.model import NOTHING_SEEN, BlockCause, Mark, StopRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,11 +21,11 @@ class Event:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
     """The first event of a core. `assume_empty` confirms a new ledger's floor without an operator (demonstrations
-    only); `highest_token` is the highest that this process has seen.
+    only); `seen` is the farthest that this coordinator saw the ledger, in this process or an earlier one.
     """
 
     assume_empty: bool = False
-    highest_token: int = 0
+    seen: Mark = NOTHING_SEEN
     recorded_at: str = ""
 
 
@@ -55,11 +55,17 @@ class Hello(Event):
     floor_hash: str = ""
     highest_token: int = 0
     highest_revision: int = 0
+    highest_epoch: int = 0
     latched_stop_ids: tuple[str, ...] = ()
     held_tokens: tuple[int, ...] = ()
     standing_zones: tuple[str, ...] = ()
     detached: bool = False
     recorded_at: str = ""
+
+    @property
+    def seen(self) -> Mark:
+        """The farthest that the agent saw the ledger."""
+        return Mark(self.highest_epoch, self.highest_revision, max((self.highest_token, *self.held_tokens)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

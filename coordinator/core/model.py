@@ -17,6 +17,9 @@ TOKEN_COUNTER_BITS = 40
 """A token is `incarnation << 40 | counter`: a restored ledger starts a higher incarnation and so never repeats one."""
 
 
+COUNTER_KEY = "meta/counter"
+
+
 class UnitState(StrEnum):
     """The durable state of one unit. Only HELD carries a live grant; only FREE may be given away."""
 
@@ -168,7 +171,7 @@ class CounterRecord:
 
     @property
     def key(self) -> str:
-        return "meta/counter"
+        return COUNTER_KEY
 
     @property
     def token(self) -> int:
@@ -221,6 +224,31 @@ def unit_key(zone: str, slot: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a ledger had got when somebody saw it: the leader's fence, the store's revision under that fence, and the
+    newest token given out. All three only rise while a ledger lives; a restored copy is behind what was seen (I3).
+    """
+
+    epoch: int = 0
+    revision: int = 0
+    token: int = 0
+
+    @property
+    def incarnation(self) -> int:
+        return self.token >> TOKEN_COUNTER_BITS
+
+    def joined(self, other: Mark) -> Mark:
+        """The farther of both. Fences and revisions compare within one incarnation only: a restored store counts on
+        from its copy.
+        """
+        near, far = sorted((self, other), key=lambda mark: (mark.incarnation, mark.epoch, mark.revision))
+        return Mark(far.epoch, far.revision, max(near.token, far.token))
+
+
+NOTHING_SEEN = Mark()
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """Everything durable, as a store hands it to a starting core."""
 
@@ -230,6 +258,7 @@ class Ledger:
     counter: CounterRecord | None = None
     floor: FloorRecord | None = None
     revision: int = 0
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,7 @@ class Presence(Stopping):
         if self._new_ledger:
             self.counter = replace(self.counter, confirmed=event.assume_empty)
             if event.assume_empty:
+                self._pass_over(event.seen)
                 self._confirm_empty()
                 self._audit("clearance", "assume-empty", "started with --assume-empty", ("*",), event.recorded_at)
             self._write(self.counter)
@@ -63,8 +64,7 @@ class Presence(Stopping):
         if floor != self._known_floor:
             self._write(floor)
         self._inherit()
-        if event.highest_token > self.counter.token:
-            self._distrust_ledger(event.highest_token, "this coordinator", event.recorded_at)
+        self._check_ledger(event.seen, "this coordinator", event.recorded_at)
         self._changes.zones.update(self.units.zone_names)
 
     def _inherit(self) -> None:
@@ -125,9 +125,7 @@ class Presence(Stopping):
     def _on_hello(self, event: ev.Hello) -> None:
         session = self.sessions.get(event.agent_id)
         self._check_hello(event, session)
-        highest = max((event.highest_token, *event.held_tokens))
-        if highest > self.counter.token:
-            self._distrust_ledger(highest, event.agent_id, event.recorded_at)
+        self._check_ledger(event.seen, event.agent_id, event.recorded_at)
         standing = self._check_standing(event)
         if session is None or session.session != event.session:
             session = self._open_session(event)

@@ -66,6 +66,7 @@ class State:
         self.floor, self.timing = floor, timing
         self.areas = dict(floor.areas)
         self.counter = ledger.counter or CounterRecord(incarnation=1, counter=0)
+        self.epoch, self.loaded_revision = ledger.epoch, ledger.revision
         self.units = Units(floor, self.counter, ledger.units)
         self.stops = Stops(floor, ledger.stops)
         self.audit: deque[AuditRecord] = deque(sorted(ledger.audit, key=lambda a: a.seq))

@@ -13,7 +13,7 @@ from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.grants import Grant, GrantPhase
 from coordinator.core.holding import Holding
-from coordinator.core.model import TOKEN_COUNTER_BITS, BlockCause, CounterRecord, StopCause, StopRecord, UnitState
+from coordinator.core.model import BlockCause, CounterRecord, Mark, StopCause, StopRecord, UnitState
 from coordinator.core.rejections import Rejection
 from coordinator.core.sessions import RequestState, Session
 from coordinator.core.zones import Move, ended, never_used
@@ -96,17 +96,41 @@ class Stopping(Holding):
             return known
         return self._trip(replace(wider, tripped_by=asked.tripped_by, reason=asked.reason), recorded_at)
 
-    def _distrust_ledger(self, highest: int, witness: str, recorded_at: str) -> None:
-        """Someone saw a higher token than this ledger ever gave out: it was replaced, or restored from an old copy.
+    def behind(self, seen: Mark) -> str:
+        """What shows that this ledger is not the one that was seen, or no longer: empty when nothing does.
 
-        Tokens go on above everything seen, every unit that looks free is UNKNOWN, and the floor stops until people have
-        looked.
+        What was seen under this very fence says nothing: only this coordinator commits under it. A mark of an earlier
+        incarnation says nothing new: that ledger has been distrusted.
         """
-        incarnation = max(self.counter.incarnation, highest >> TOKEN_COUNTER_BITS) + 1
-        reason = (
-            f"{witness} saw token {highest}, above {self.counter.token}, the newest of this ledger: it was replaced or "
-            "restored from an old copy. Walk the floor, clear what is empty, then reset"
-        )
+        if seen.token > self.counter.token:
+            return f"saw token {seen.token}, above {self.counter.token}, the newest of this ledger"
+        if seen.incarnation != self.counter.incarnation or not seen.epoch:
+            return ""
+        if seen.epoch > self.epoch:
+            return f"saw a leader with fence {seen.epoch}, above {self.epoch}, the newest of this ledger"
+        if seen.epoch < self.epoch and seen.revision > self.loaded_revision:
+            return f"saw revision {seen.revision}, above {self.loaded_revision}, at which this ledger was taken over"
+        return ""
+
+    def _check_ledger(self, seen: Mark, witness: str, recorded_at: str) -> None:
+        """A ledger behind what someone saw was replaced, or restored from an old copy (I3)."""
+        why = self.behind(seen)
+        if why:
+            self._distrust_ledger(seen, f"{witness} {why}", recorded_at)
+
+    def _pass_over(self, seen: Mark) -> None:
+        """A new ledger, of a floor that its operator declares empty: nothing to distrust, but its tokens go on above
+        those of the one before it.
+        """
+        if self.behind(seen):
+            self.counter = replace(self.counter, incarnation=seen.incarnation + 1)
+
+    def _distrust_ledger(self, seen: Mark, why: str, recorded_at: str) -> None:
+        """Tokens go on above everything seen, every unit that looks free is UNKNOWN, and the floor stops until people
+        have looked.
+        """
+        incarnation = max(self.counter.incarnation, seen.incarnation) + 1
+        reason = f"{why}: it was replaced or restored from an old copy. Walk the floor, clear what is empty, then reset"
         self.counter = CounterRecord(incarnation, self.counter.counter, confirmed=False)
         self._write(self.counter)  # first: with it alone, every record of the old incarnation is void and UNKNOWN
         carried = self.units.distrust(incarnation)

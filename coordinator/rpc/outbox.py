@@ -11,6 +11,7 @@ from collections import deque
 
 from zonelock.v1 import zone_service_pb2 as zpb
 
+from coordinator.core.model import Mark
 from coordinator.rpc.limits import RpcLimits
 
 
@@ -23,7 +24,7 @@ class Outbox:
         self._answers: deque[tuple[zpb.Answer, int]] = deque()
         self._bytes = 0
         self._ack_frame = 0
-        self._epoch = epoch
+        self._mark = Mark(epoch)
         self._acknowledged = False
         self._closed = False
         self._wake = asyncio.Event()
@@ -46,10 +47,10 @@ class Outbox:
         (self._stops if stop else self._answers).append((answer, size))
         self._wake.set()
 
-    def acknowledge(self, frame: int, epoch: int) -> None:
+    def acknowledge(self, frame: int, mark: Mark) -> None:
         """Neither ever falls. An acknowledgement leaves with the next answers, or by itself."""
-        if frame > self._ack_frame or epoch > self._epoch:
-            self._ack_frame, self._epoch = max(frame, self._ack_frame), max(epoch, self._epoch)
+        if frame > self._ack_frame or mark != self._mark:
+            self._ack_frame, self._mark = max(frame, self._ack_frame), self._mark.joined(mark)
             self._acknowledged = True
             self._wake.set()
 
@@ -93,4 +94,11 @@ class Outbox:
         self._bytes -= size
         self._acknowledged = False
         self._frames += 1
-        return zpb.SessionResponse(frame=self._frames, ack_frame=self._ack_frame, epoch=self._epoch, answers=answers)
+        return zpb.SessionResponse(
+            frame=self._frames,
+            ack_frame=self._ack_frame,
+            epoch=self._mark.epoch,
+            revision=self._mark.revision,
+            newest_token=self._mark.token,
+            answers=answers,
+        )

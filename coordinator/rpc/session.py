@@ -19,6 +19,7 @@ from zonelock.v1 import zone_service_pb2 as zpb
 
 from coordinator.core import events as ev
 from coordinator.core.effects import Send
+from coordinator.core.model import Mark
 from coordinator.core.rejections import Refusal
 from coordinator.floor import Floor
 from coordinator.rpc.errors import Problem, RequestRefused, Tally, abort, bad_field, internal, problem, problem_of
@@ -68,8 +69,8 @@ class SessionStream:
         if self._outbox.overflowing:
             self._give_up(f"{len(self._outbox)} answers ({self._outbox.bytes} bytes) are unread")
 
-    def acknowledge(self, frame: int, epoch: int) -> None:
-        self._outbox.acknowledge(frame, epoch)
+    def acknowledge(self, frame: int, mark: Mark) -> None:
+        self._outbox.acknowledge(frame, mark)
         while self._uncommitted and self._uncommitted[0][0] <= frame:
             self._uncommitted_operations -= self._uncommitted.popleft()[1]
         if self._uncommitted_operations < self._limits.uncommitted_operations:

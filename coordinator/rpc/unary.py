@@ -16,6 +16,7 @@ from zonelock.v1 import zone_service_pb2 as zpb
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
+from coordinator.core.model import Mark
 from coordinator.core.rejections import Refusal, Rejection
 from coordinator.floor import Floor
 from coordinator.rpc import requests
@@ -51,7 +52,7 @@ class UnaryCall:
                 case answer if not self._final.done():
                     self._final.set_result(answer)
 
-    def acknowledge(self, frame: int, epoch: int) -> None:
+    def acknowledge(self, frame: int, mark: Mark) -> None:
         pass
 
     def fail(self, refusal: Refusal, message: str) -> None:

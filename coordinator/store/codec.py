@@ -99,6 +99,7 @@ def decode_ledger(loaded: Loaded) -> Ledger:
         counter=counter,
         floor=floor,
         revision=loaded.revision,
+        epoch=loaded.epoch,
     )
 
 

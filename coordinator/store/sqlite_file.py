@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -101,7 +102,11 @@ class LedgerFile:
 
     def _raise_fence(self, db: sqlite3.Connection) -> int:
         try:
-            db.execute("UPDATE meta SET epoch = epoch + 1, leader = ?", (self._leader,))
+            # By the wall clock, so that two lives of a file (its own, that of a copy put back) differ in their fences.
+            # Where that clock is wrong, fences still rise, and only the copy is harder to notice.
+            db.execute(
+                "UPDATE meta SET epoch = max(epoch + 1, ?), leader = ?", (time.time_ns() // 1_000_000, self._leader)
+            )
             epoch: int = db.execute("SELECT epoch FROM meta").fetchone()[0]
             self._data_version = self._read_data_version(db)
         except sqlite3.Error as error:

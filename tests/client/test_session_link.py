@@ -148,3 +148,30 @@ def test_a_repeated_stop_is_acknowledged_again() -> None:
     wire.say(stop("s1"))
     assert wire.kinds() == ["stop_ack"]
     assert len(wire.of(StopLatched)) == 1
+
+
+def test_late_answers_of_a_superseded_leader_change_nothing_but_its_stops_are_taken() -> None:
+    wire = Wire()
+    wire.hold(7, "Z_1")
+    wire.say(epoch=9, revision=90, newest_token=(1 << 40) + 7)
+    wire.pass_ms(1_000)
+    before = wire.agent.contact_ns
+    ask = wire.agent.ask(("Z_2",), 8_000)
+    wire.flush()
+    wire.say(wire.granted(8, "Z_2", request_id=ask), ack=wire.newest, epoch=8, revision=95)
+    assert sorted(wire.agent.grants) == [7]
+    assert wire.agent.contact_ns == before
+    assert "fence 8" in wire.core.restart_because
+    wire.say(stop("s"), epoch=8, revision=95)
+    assert sorted(wire.agent.latched) == ["s"]
+
+
+def test_a_lower_fence_in_a_higher_incarnation_is_no_superseded_leader() -> None:
+    """A restored ledger that was found out: its store counts on from the copy, its tokens from above everything."""
+    wire = Wire()
+    wire.say(epoch=900, revision=950, newest_token=(1 << 40) + 7)
+    wire.say(epoch=500, revision=510, newest_token=2 << 40)
+    assert wire.core.restart_because == ""
+    (hello,) = wire.reconnect()
+    seen = hello.hello
+    assert (seen.highest_epoch, seen.highest_revision, seen.highest_token) == (500, 510, 2 << 40)

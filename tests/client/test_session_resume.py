@@ -23,11 +23,11 @@ def test_the_hello_presents_what_was_seen_held_and_confirmed_but_declares_its_st
     wire = Wire(spec(highest_token=3))
     assert wire.frames[0].operations[0].hello.highest_token == 3
     wire.hold(7, "Z_1")
-    wire.say(epoch=42)
+    wire.say(epoch=42, revision=99)
     wire.say(stop("s-unconfirmed"))
     (hello,) = wire.reconnect()
     assert hello.hello.highest_token == 7
-    assert hello.hello.highest_revision == 42
+    assert (hello.hello.highest_epoch, hello.hello.highest_revision) == (42, 99)
     assert not hello.hello.held_tokens  # the stop ended it
     assert not hello.hello.latched_stop_ids
     assert not hello.hello.standing_zones

@@ -71,10 +71,17 @@ class Wire:
     def newest(self) -> int:
         return self.frames[-1].frame
 
-    def say(self, *answers: pb.Answer, ack: int = 0, epoch: int = 1) -> None:
+    def say(self, *answers: pb.Answer, ack: int = 0, epoch: int = 0, revision: int = 0, newest_token: int = 0) -> None:
         for answer in answers:
             answer.agent_id = answer.agent_id or self.agents[0].spec.agent_id
-        self.core.receive(pb.SessionResponse(answers=answers, ack_frame=ack, epoch=epoch), self.now_ns)
+        response = pb.SessionResponse(
+            answers=answers,
+            ack_frame=ack,
+            epoch=epoch or self.core.epoch or 1,
+            revision=revision,
+            newest_token=newest_token,
+        )
+        self.core.receive(response, self.now_ns)
         self.collect()
 
     def welcome(self, *grants: pb.Granted, agent_id: str = "", stops: tuple[str, ...] = ()) -> None:

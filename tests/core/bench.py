@@ -55,6 +55,8 @@ class Bench:
     story: list[str] = field(default_factory=list)
     conns: int = 0
     requests: int = 0
+    epoch: int = 0
+    revision: int = 0
 
     def __post_init__(self) -> None:
         self.start()
@@ -70,7 +72,10 @@ class Bench:
             audit=tuple(r for r in records if isinstance(r, AuditRecord)),
             counter=next((r for r in records if isinstance(r, CounterRecord)), None),
             floor=next((r for r in records if isinstance(r, FloorRecord)), None),
+            revision=self.revision,
+            epoch=self.epoch + 1,
         )
+        self.epoch += 1
         self.streams.clear()
         self.machine = Machine(self.floor, ledger, self.timing, self.now_ms)
         self.do(ev.Started(now_ms=self.now_ms, assume_empty=self.assume_empty))
@@ -83,6 +88,7 @@ class Bench:
             self._deliver(send)
         if not commit:
             return [s.answer for s in step.stops]
+        self.revision += bool(step.writes)
         for write in step.writes:
             if write.record is None:
                 self.kept.pop(write.key, None)

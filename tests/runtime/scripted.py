@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from coordinator.core import effects as fx
+from coordinator.core.model import Mark
 from coordinator.core.rejections import Refusal
 from coordinator.store.port import CommitUncertain, Loaded
 from coordinator.store.sqlite import SqliteStore
@@ -71,8 +72,8 @@ class Recorder:
         (self.stops if stop else self.sends).extend(sends)
         self.news.set()
 
-    def acknowledge(self, frame: int, epoch: int) -> None:
-        self.acks.append((frame, epoch))
+    def acknowledge(self, frame: int, mark: Mark) -> None:
+        self.acks.append((frame, mark.epoch))
         self.news.set()
 
     def fail(self, refusal: Refusal, message: str) -> None:

@@ -20,12 +20,14 @@ from zonelock_client.session_core import proofs, routes
 from zonelock_client.session_core.frames import FrameLog, link_state
 from zonelock_client.session_core.outbox import ANSWERED_BY_COMMIT, Entry, EntryKind, Outbox
 from zonelock_client.session_core.values import (
+    NOTHING_SEEN,
     NS_PER_MS,
     AgentSpec,
     Failure,
     GrantGone,
     GrantWarned,
     HeldGrant,
+    LedgerMark,
     LinkMoved,
     LinkState,
     LostReason,
@@ -52,7 +54,7 @@ class StreamFacts:
     suspend_ms: int = 1_500
     lost_ms: int = 5_000
     rho_ppm: int = 10_000
-    epoch: int = 0
+    ledger: LedgerMark = NOTHING_SEEN
     up: bool = False
     restart_because: str = ""
     notices: list[Notice] = field(default_factory=list)
@@ -228,6 +230,11 @@ class AgentCore:
         """Queues the agent's leave; returns the outbox entry's id."""
         operation = pb.Operation(agent_id=self.spec.agent_id, goodbye=pb.Goodbye())
         return self.owe(EntryKind.GOODBYE, operation)
+
+    @property
+    def newest_token(self) -> int:
+        """The newest that this client knows to have been given out, to whomever."""
+        return max(self.highest_token, self.stream.ledger.token)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -431,8 +438,9 @@ class AgentCore:
             session_secret=self.spec.session_secret,
             agent_kind=self.spec.agent_kind,
             floor_hash=self.spec.floor_hash,
-            highest_token=self.highest_token,
-            highest_revision=self.stream.epoch,
+            highest_token=self.newest_token,
+            highest_epoch=self.stream.ledger.epoch,
+            highest_revision=self.stream.ledger.revision,
             # The coordinator takes these as acknowledged, so only those that the machine confirmed.
             latched_stop_ids=sorted(self.halted),
             held_tokens=sorted(t for t, held in self.grants.items() if held.lost_reason is None),

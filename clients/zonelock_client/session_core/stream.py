@@ -19,6 +19,7 @@ from zonelock_client.session_core.values import (
     NS_PER_MS,
     AgentSpec,
     Done,
+    LedgerMark,
     Notice,
     Settled,
 )
@@ -47,8 +48,8 @@ class SessionCore:
 
     @property
     def epoch(self) -> int:
-        """The highest fence seen."""
-        return self._facts.epoch
+        """The highest fence seen in the ledger's present incarnation."""
+        return self._facts.ledger.epoch
 
     @property
     def is_up(self) -> bool:
@@ -114,9 +115,17 @@ class SessionCore:
         return request
 
     def receive(self, response: pb.SessionResponse, now_ns: int) -> None:
-        """Takes one frame of answers. Answers first, then the acknowledgement that may settle what has no answer."""
+        """Takes one frame of answers. Answers first, then the acknowledgement that may settle what has no answer.
+
+        Of a leader that was superseded (a lower fence than one seen) only stops are taken: what it says of grants and
+        of the link was true of another time.
+        """
         facts = self._facts
-        facts.epoch = max(facts.epoch, response.epoch)
+        mark = LedgerMark(response.newest_token, response.epoch, response.revision)
+        if mark.is_behind(facts.ledger):
+            self._hear_superseded(response, now_ns)
+            return
+        facts.ledger = facts.ledger.joined(mark)
         for answer in response.answers:
             agent = self._agents.get(answer.agent_id)
             if agent is None:
@@ -132,6 +141,18 @@ class SessionCore:
                 for agent in self._agents.values():
                     agent.announce_link(now_ns)
         self._settle_committed()
+
+    def _hear_superseded(self, response: pb.SessionResponse, now_ns: int) -> None:
+        told = False
+        for answer in response.answers:
+            agent = self._agents.get(answer.agent_id)
+            if agent is not None and answer.WhichOneof("kind") == "stop_raised":
+                take_answer(agent, answer, now_ns)
+                told = True
+        if not told:  # a stop leaves ahead of the commit that may raise the incarnation; anything else is a zombie's
+            self._facts.restart_because = self._facts.restart_because or (
+                f"a leader with fence {response.epoch} answered after one with fence {self._facts.ledger.epoch}"
+            )
 
     def hear_stop(self, source: str, stop: floor_pb2.Stop) -> None:
         """Takes what a coordinator, leading or not, tells of a stop outside the session. Idempotent."""

@@ -70,6 +70,38 @@ class AgentSpec:
     auto_extend: bool = False
 
 
+TOKEN_COUNTER_BITS = 40
+"""A token is `incarnation << 40 | counter`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerMark:
+    """How far the coordinators' ledger had got when this client last heard. Fences and revisions compare within one
+    incarnation only: a ledger that was restored, and found out, starts a higher one.
+    """
+
+    token: int = 0
+    epoch: int = 0
+    revision: int = 0
+
+    @property
+    def incarnation(self) -> int:
+        return self.token >> TOKEN_COUNTER_BITS
+
+    def is_behind(self, other: LedgerMark) -> bool:
+        """Whether it is of an earlier leader than the other. A mark without a token says nothing of its incarnation."""
+        if self.token and self.incarnation != other.incarnation:
+            return self.incarnation < other.incarnation
+        return self.epoch < other.epoch
+
+    def joined(self, other: LedgerMark) -> LedgerMark:
+        near, far = sorted((self, other), key=lambda mark: (mark.incarnation, mark.epoch, mark.revision))
+        return LedgerMark(max(near.token, far.token), far.epoch, far.revision)
+
+
+NOTHING_SEEN = LedgerMark()
+
+
 @dataclass(slots=True, eq=False)
 class HeldGrant:
     """A grant as its holder sees it. `deadline_ns` is D on the holder's clock; readable from any thread."""

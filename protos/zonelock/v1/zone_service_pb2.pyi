@@ -221,6 +221,7 @@ class Hello(_message.Message):
     LATCHED_STOP_IDS_FIELD_NUMBER: _builtins.int
     HELD_TOKENS_FIELD_NUMBER: _builtins.int
     STANDING_ZONES_FIELD_NUMBER: _builtins.int
+    HIGHEST_EPOCH_FIELD_NUMBER: _builtins.int
     session_secret: _builtins.bytes
     """16 to 64 bytes chosen at random by the agent. Who presents it again resumes its grants."""
     agent_kind: _builtins.str
@@ -228,8 +229,11 @@ class Hello(_message.Message):
     floor_hash: _builtins.str
     """The floor the agent navigates by; empty when it has none of its own. Another hash is refused (FLOOR_MISMATCH)."""
     highest_token: _builtins.int
-    """The highest token and store revision this agent ever saw; a ledger below them is not the one it left."""
+    """How far this agent ever saw the ledger: the highest newest_token, and of the frames of that token's incarnation
+    (token >> 40) the highest epoch and the highest revision under it. A ledger behind them is not the one it left.
+    """
     highest_revision: _builtins.int
+    highest_epoch: _builtins.int
     @_builtins.property
     def latched_stop_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -249,10 +253,11 @@ class Hello(_message.Message):
         latched_stop_ids: _abc.Iterable[_builtins.str] | None = ...,
         held_tokens: _abc.Iterable[_builtins.int] | None = ...,
         standing_zones: _abc.Iterable[_builtins.str] | None = ...,
+        highest_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_kind", b"agent_kind", "floor_hash", b"floor_hash", "held_tokens", b"held_tokens", "highest_revision", b"highest_revision", "highest_token", b"highest_token", "latched_stop_ids", b"latched_stop_ids", "session_secret", b"session_secret", "standing_zones", b"standing_zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_kind", b"agent_kind", "floor_hash", b"floor_hash", "held_tokens", b"held_tokens", "highest_epoch", b"highest_epoch", "highest_revision", b"highest_revision", "highest_token", b"highest_token", "latched_stop_ids", b"latched_stop_ids", "session_secret", b"session_secret", "standing_zones", b"standing_zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -563,11 +568,18 @@ class SessionResponse(_message.Message):
     ACK_FRAME_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     ANSWERS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    NEWEST_TOKEN_FIELD_NUMBER: _builtins.int
     frame: _builtins.int
     ack_frame: _builtins.int
     """The newest client frame on this stream that was handled before the coordinator's last fenced commit."""
     epoch: _builtins.int
-    """The leader's fence (mod_revision of the leader key); never falls."""
+    """The leader's fence (mod_revision of the leader key); falls only with a raised incarnation."""
+    revision: _builtins.int
+    """How far the ledger had got with that commit: the store's revision and the newest token given out. Say them in the
+    next Hello.
+    """
+    newest_token: _builtins.int
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Answer]: ...
     def __init__(
@@ -577,10 +589,12 @@ class SessionResponse(_message.Message):
         ack_frame: _builtins.int = ...,
         epoch: _builtins.int = ...,
         answers: _abc.Iterable[Global___Answer] | None = ...,
+        revision: _builtins.int = ...,
+        newest_token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_frame", b"ack_frame", "answers", b"answers", "epoch", b"epoch", "frame", b"frame"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ack_frame", b"ack_frame", "answers", b"answers", "epoch", b"epoch", "frame", b"frame", "newest_token", b"newest_token", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
