@@ -72,13 +72,19 @@ RULES = (
     Rule("coordinator.floor", ("coordinator.core",)),
     Rule("coordinator.tls"),
     Rule("coordinator.store", ("coordinator.core", "coordinator.tls")),
-    Rule("coordinator.pending_stops", ("coordinator.core",)),
+    Rule("coordinator.durable_file", ()),
+    Rule("coordinator.pending_stops", ("coordinator.core", "coordinator.durable_file")),
+    Rule("coordinator.high_water", ("coordinator.core", "coordinator.durable_file")),
     Rule("coordinator.stop_output", ("coordinator.core",)),
-    Rule("coordinator.safeguards", ("coordinator.core", "coordinator.pending_stops", "coordinator.stop_output")),
+    Rule(
+        "coordinator.safeguards",
+        ("coordinator.core", "coordinator.high_water", "coordinator.pending_stops", "coordinator.stop_output"),
+    ),
     Rule(
         "coordinator.runtime",
         (
             "coordinator.core",
+            "coordinator.high_water",
             "coordinator.pending_stops",
             "coordinator.safeguards",
             "coordinator.stop_output",

@@ -106,6 +106,8 @@ class Stage:
             audit=tuple(r for r in records if isinstance(r, AuditRecord)),
             counter=next((r for r in records if isinstance(r, CounterRecord)), None),
             floor=next((r for r in records if isinstance(r, FloorRecord)), None),
+            revision=self.revision,
+            epoch=self.epoch + 1,
         )
         self.epoch += 1
         self.steps.clear()
@@ -204,7 +206,7 @@ class Stage:
         for conn, frame in batch.sealed.items():
             link = self.streams.get(conn)
             if link is not None:
-                link.down.append(pb.SessionResponse(ack_frame=frame, epoch=self.epoch))
+                link.down.append(pb.SessionResponse(ack_frame=frame, epoch=self.epoch, revision=self.revision))
 
     def lose_commit(self, *, applied: bool) -> None:
         """The commit's answer is lost: all streams end, the fence is rewritten, the ledger loaded, stops put back."""
