@@ -104,6 +104,8 @@ RULES = (
     Rule("edge_node.ring", ("edge_node.channels",), libraries=("numpy",)),
     Rule("edge_node.dsp", ("edge_node.channels", "edge_node.findings")),
     Rule("edge_node.drift", ("edge_node.findings",)),
+    Rule("edge_node.messages", ("edge_node.findings", PROTOCOL)),
+    Rule("edge_node.snapshots", ("edge_node.channels", "edge_node.findings", "edge_node.messages", PROTOCOL)),
     Rule("edge_node", ("coordinator.core", PROTOCOL)),
     Rule(
         "zonelock_client.testing",

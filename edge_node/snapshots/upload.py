@@ -1,0 +1,75 @@
+"""Uploads snapshots to an object store by URL, and believes an upload only when what lies there has the right hash.
+
+Any store that fsspec knows: `file:///...`, `memory://`, and with its package installed `s3://`, `gs://`, `abfs://`. A
+failed upload is tried again with doubling waits, jittered; it never holds up anything else, since it runs in its own
+task and works through the spool in order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import fsspec
+
+from edge_node.snapshots.spool import Kept, Spool
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 1.0, 300.0
+
+
+class StoreRefused(OSError):
+    """The object store did not take the snapshot, or gives back something else."""
+
+
+@dataclass(slots=True)
+class Uploader:
+    """Brings a spool's snapshots to `url`, a folder of an object store. Counts what it did."""
+
+    spool: Spool
+    url: str
+    uploaded: int = 0
+    failures: int = 0
+    last_error: str = ""
+    _wait_s: float = FIRST_WAIT_S
+    _jitter: Callable[[], float] = field(default=random.random)
+
+    def __post_init__(self) -> None:
+        try:
+            fsspec.core.url_to_fs(self.url)
+        except (ValueError, ImportError) as error:
+            raise ValueError(
+                f"url: {self.url}: {error}; give a URL such as file:///var/lib/zonelock/snapshots"
+            ) from error
+
+    def run_once(self) -> float:
+        """Uploads what is pending until something fails; returns how many seconds to wait before the next call."""
+        for kept in self.spool.pending():
+            try:
+                self._upload(kept)
+            except Exception as error:  # a store may raise anything; the observer goes on whatever it is
+                self.failures += 1
+                self.last_error = f"{kept.name}: {error}"
+                log.warning("snapshot not uploaded, will try again: %s", self.last_error)
+                wait = self._wait_s * (0.5 + self._jitter() / 2)
+                self._wait_s = min(LONGEST_WAIT_S, self._wait_s * 2)
+                return wait
+            self.spool.mark_uploaded(kept)
+            self.uploaded += 1
+        self._wait_s, self.last_error = FIRST_WAIT_S, ""
+        return FIRST_WAIT_S
+
+    def _upload(self, kept: Kept) -> None:
+        store, folder = fsspec.core.url_to_fs(self.url)
+        data = kept.path.read_bytes()
+        place = f"{folder.rstrip('/')}/{kept.name}"
+        store.makedirs(folder, exist_ok=True)
+        store.pipe_file(place, data)
+        store.invalidate_cache()
+        found = store.cat_file(place)
+        if hashlib.sha256(found).digest() != hashlib.sha256(data).digest():
+            raise StoreRefused(f"{place} holds {len(found)} other bytes than the {len(data)} sent")
