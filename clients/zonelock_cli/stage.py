@@ -63,10 +63,12 @@ class Stage:
         self.view.block(
             [
                 ("agents", f"{report.agents}" + (f", {report.arms} of them arms" if report.arms else "")),
-                ("time", f"{report.seconds:.1f} s, store {report.store or 'of the coordinator'}"),
-                ("tasks done", str(report.tasks_done)),
+                ("time", _time(report)),
+                ("tasks done", _tasks(report)),
                 ("grants", str(report.grants)),
                 ("collisions", verdict),
+                *([("standstill", f"for good since {report.frozen_at_s:.1f} s")] if report.frozen_at_s else []),
+                ("travel", f"{report.travel_ratio:.3f} times the shortest ways"),
                 ("stops", str(report.stops)),
                 (
                     "acquire",
@@ -105,7 +107,7 @@ class Stage:
     def _running(self, progress: Progress) -> None:
         report = progress.report
         text = progress.message
-        if report is not None:
+        if report is not None and not report.virtual:
             text = (
                 f"{progress.elapsed_s:.0f} s: {report.tasks_done} tasks, {report.grants} grants, "
                 f"{report.collisions} collisions, {report.stops} stops"
@@ -137,6 +139,20 @@ class Stage:
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+
+def _time(report: Report) -> str:
+    if report.virtual:
+        return f"{report.seconds:.1f} virtual s in {report.wall_seconds:.1f} s, store {report.store}"
+    return f"{report.seconds:.1f} s, store {report.store or 'of the coordinator'}"
+
+
+def _tasks(report: Report) -> str:
+    if not report.tasks_total:
+        return str(report.tasks_done)
+    reachable = report.tasks_total - report.tasks_unreachable
+    cut_off = f"; {report.tasks_unreachable} more cannot be reached" if report.tasks_unreachable else ""
+    return f"{report.tasks_done} of {reachable}{cut_off}"
 
 
 async def perform(options: SimOptions, stage: Stage) -> Report:

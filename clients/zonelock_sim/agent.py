@@ -33,6 +33,7 @@ HOLD_MS = 12_000
 """What an agent asks for and extends to: some seconds of driving or work, so that a stalled one is noticed soon."""
 
 HOLD_LIMIT_MARGIN_MS = 2_000
+HOLD_SLACK_MS = 500
 EXTEND_BELOW_PERMILLE = 500
 DEADLINE = "deadline"
 REFUSED_PAUSE_S = 0.3
@@ -298,10 +299,12 @@ class FloorAgent(ABC):
                 self.send(self._extend(grant, min(wanted, room)))
 
     def _room_ms(self, grant: Grant) -> int:
-        """What is left of the shortest hold_max_ms among the grant's zones."""
+        """What is left of the shortest hold_max_ms among the grant's zones, and a little less: the coordinator's time
+        began before the grant arrived here, and goes on while the extension is on its way.
+        """
         longest = min(self.world.floor.zones[zone].hold_max_ms for zone in grant.zones)
         elapsed_ms = (self.world.now_s() - self._granted_at[grant.token]) * 1_000
-        return longest - round(elapsed_ms)
+        return longest - round(elapsed_ms) - HOLD_SLACK_MS
 
     async def _extend(self, grant: Grant, expected_ms: int) -> None:
         try:

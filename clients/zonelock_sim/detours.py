@@ -27,6 +27,12 @@ RETREAT_PATIENCE_S = 8.0
 SINGLE_STEP_PATIENCE_S = 2.5
 RETREAT_WAIT_S = 6.0
 MAX_DETOUR_CELLS = 60
+DETOUR_CELLS_S = 3
+"""A detour may be so much longer for each second waited."""
+
+NEAR_CELLS = 8
+"""What is held further away than this will have moved on."""
+
 LOOK_AT_RIVALS_CELLS = 40
 MAKE_WAY_S = 30.0
 """A vehicle that makes way gives up after this and stands where it is; whoever waits asks it again."""
@@ -81,7 +87,7 @@ class Detours:
             await self._lose_patience(now - vehicle.waiting_since, now)
 
     async def _do_as_told(self, refusal: GrantRejected) -> None:
-        if await self._go_around():
+        if await self._go_around(MAX_DETOUR_CELLS):
             return
         cells = self._way_to(refusal.retreat_zone)
         if cells:
@@ -94,7 +100,7 @@ class Detours:
         if waited < PATIENCE_S + turn * TURN_S or now - self._acted_at < TURN_S:
             return
         self._acted_at = now
-        if await self._go_around():
+        if await self._go_around(min(MAX_DETOUR_CELLS, round(waited * DETOUR_CELLS_S))):
             return
         rivals = ring or (traffic.stuck_ahead(vehicle.agent_id) if waited > RETREAT_PATIENCE_S else ())
         if rivals and (cells := self._way_off(rivals)):
@@ -102,16 +108,19 @@ class Detours:
         elif waited > SINGLE_STEP_PATIENCE_S and not vehicle.holdings.residue:
             await self._ask_single_step()
 
-    async def _go_around(self) -> bool:
-        """Another route, should there be one that is not much longer."""
-        vehicle, world = self.vehicle, self.vehicle.world
-        full = world.traffic.full_zones(vehicle.agent_id)
-        end = vehicle.body.end
-        if not full & set(world.zones_of(vehicle.plan[: vehicle.reach_cells() + 1])):
+    async def _go_around(self, longer: int) -> bool:
+        """Another route around who is near and who rests, should there be one that is not much longer."""
+        vehicle, world, traffic = self.vehicle, self.vehicle.world, self.vehicle.world.traffic
+        end, own = vehicle.body.end, vehicle.agent_id
+        near = {z for z in world.zones_of(vehicle.plan[:NEAR_CELLS]) if traffic.is_full(z, own)}
+        if not near:
             return False
-        longest = len(vehicle.plan) + MAX_DETOUR_CELLS
-        route = world.router.cells(end, vehicle.goal, full - set(world.zones_of([end])), longest)
-        if not route:
+        full = near | traffic.full_zones_near(end, NEAR_CELLS, own) | traffic.resting_zones(own)
+        traffic.follows(own, ())
+        route = world.router.cells(
+            end, vehicle.goal, full - set(world.zones_of([end])), len(vehicle.plan) + longer, traffic.against()
+        )
+        if not route or route[1:] == vehicle.plan:
             return False
         await vehicle.stop_asking()
         vehicle.follow(route[1:])

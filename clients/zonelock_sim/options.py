@@ -74,7 +74,10 @@ class SimOptions:
                 f"{given} has no place in a virtual run, whose coordinator and store are its own; leave it out"
             )
         if self.virtual and self.seconds is None and self.scenario is None:
-            raise SimError("seconds is missing: a virtual run without a scenario never ends; give it seconds")
+            raise SimError(
+                "seconds is missing: a virtual run without a scenario never ends; "
+                "add --seconds N for N virtual seconds, or a --scenario, whose last task ends it"
+            )
         for incident in self.incidents if self.virtual else ():
             if incident.kind is not IncidentKind.LATE:
                 raise SimError(

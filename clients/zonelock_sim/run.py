@@ -73,7 +73,10 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
 
 
 async def _run_virtual(options: SimOptions, stage: Stage, telling: _Telling, stop: asyncio.Event | None) -> Report:
-    """The run has an event loop and a thread of its own; this one goes on hearing signals."""
+    """The run has an event loop and a thread of its own; this one goes on hearing signals.
+
+    Cancelled, it still tells the report of what was done so far.
+    """
     from zonelock_sim.virtual import run_virtual
 
     loop, stopping = asyncio.get_running_loop(), threading.Event()
@@ -92,6 +95,8 @@ async def _run_virtual(options: SimOptions, stage: Stage, telling: _Telling, sto
         stopping.set()
         asked.cancel()
         await asyncio.gather(running, asked, return_exceptions=True)
+        if not running.cancelled() and running.exception() is None:
+            telling.say("stopping", "done", running.result())
 
 
 async def _unless_it_dies(running: Coroutine[Any, Any, None], endpoint: Endpoint) -> None:

@@ -28,6 +28,9 @@ MAX_STEPS_AT_ONCE = 500
 FROZEN_S = 120.0
 """Nobody has moved for so long though there is work: it will not mend. Every patience of a vehicle is shorter."""
 
+FRUITLESS_S = 1_800.0
+"""Nobody has got anywhere that it was sent for so long, however much they moved: they only make way for each other."""
+
 READY_S = 30.0
 VEHICLE_KIND = "agv"
 
@@ -219,11 +222,20 @@ class Scene:
         if not tasks.open and all(vehicle.idle for vehicle in self.vehicles):
             return True
         stopped = any(agent.link.active_stops for agent in self.vehicles[:1])
-        if world.now_s() - self._moved_at < FROZEN_S or stopped:
-            return False
-        self.deadlocks, self.frozen_at_s = 1, round(self._moved_at, 1)
-        world.tell("finding", f"nobody has moved since {self._moved_at:.1f} s, and {tasks.open} tasks are open")
-        return True
+        for since, patience_s, what in (
+            (self._moved_at, FROZEN_S, "moved"),
+            (world.tally.arrived_at_s, FRUITLESS_S, "arrived where it was sent"),
+        ):
+            if world.now_s() - since >= patience_s and not stopped:
+                self.deadlocks, self.frozen_at_s = 1, round(since, 1)
+                world.tell(
+                    "finding", f"nobody has {what} since {since:.1f} s, and {self._undone(tasks)} tasks are open"
+                )
+                return True
+        return False
+
+    def _undone(self, tasks: ScenarioTasks) -> int:
+        return tasks.total - tasks.unreachable - self.world.tally.tasks_done
 
     def _check_cover(self, vehicle: Vehicle) -> None:
         """A vehicle where it neither holds nor occupies anything: a fault of the simulated vehicle, and counted."""
@@ -267,6 +279,7 @@ class Scene:
             frozen_at_s=self.frozen_at_s,
             travel_ratio=self._travel_ratio(),
             yielded=tally.yielded,
+            virtual=self.options.virtual,
             naive=self.world.pace.naive,
             replans=tally.replans,
             retreats=tally.retreats,

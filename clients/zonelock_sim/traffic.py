@@ -9,7 +9,7 @@ chooses, so that two vehicles that look at the same picture come to opposite con
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from coordinator.floor import Floor
@@ -26,6 +26,8 @@ class Traffic:
         self._foreign: dict[str, int] = {}
         self._by_zone: dict[str, set[str]] = {}
         self._routes: dict[str, tuple[Cell, ...]] = {}
+        self._against: dict[tuple[Cell, Cell], int] = {}
+        self._resting: set[str] = set()
         self._wants: dict[str, tuple[str, ...]] = {}
         self._lanes: dict[Cell, str] = {}
 
@@ -43,7 +45,26 @@ class Traffic:
 
     def follows(self, agent_id: str, route: Sequence[Cell]) -> None:
         """The cells the agent is on and still means to drive over; empty when it drives nowhere."""
-        self._routes[agent_id] = tuple(route)
+        before, now = self._routes.get(agent_id, ()), tuple(route)
+        if now == before:
+            return
+        self._routes[agent_id] = now
+        driven = len(before) - len(now)
+        if now and driven > 0 and before[driven:] == now:
+            before, now = before[: driven + 1], ()
+        self._count(before, -1)
+        self._count(now, 1)
+
+    def _count(self, route: Sequence[Cell], by: int) -> None:
+        against = self._against
+        for move in zip(route[1:], route, strict=False):
+            against[move] = against.get(move, 0) + by
+            if not against[move]:
+                del against[move]
+
+    def rests(self, agent_id: str, rests: bool) -> None:
+        """The agent stands somewhere and means to stay until it is asked to go."""
+        (self._resting.add if rests else self._resting.discard)(agent_id)
 
     def wants(self, agent_id: str, zones: Sequence[str]) -> None:
         """The zones of the agent's open ask; empty when it waits for nothing."""
@@ -63,6 +84,22 @@ class Traffic:
     def full_zones(self, but: str) -> frozenset[str]:
         zones = {zone for zone, agents in self._by_zone.items() if agents} | self._foreign.keys()
         return frozenset(zone for zone in zones if self.is_full(zone, but))
+
+    def full_zones_near(self, cell: Cell, reach: int, but: str) -> frozenset[str]:
+        """The full ones among the zones at most `reach` cells away, in x and in y."""
+        x0, y0 = cell
+        cells = ((x, y) for x in range(x0 - reach, x0 + reach + 1) for y in range(y0 - reach, y0 + reach + 1))
+        zones = {zone for zone in (self.floor.zone_at(*c) for c in cells if self.floor.is_open(*c)) if zone}
+        return frozenset(zone for zone in zones if self._by_zone.get(zone) and self.is_full(zone, but))
+
+    def resting_zones(self, but: str) -> frozenset[str]:
+        """Full zones that only another task or a request will empty: idle vehicles are there, or agents unknown."""
+        zones = {zone for agent in self._resting for zone in self._occupies.get(agent, ())} | self._foreign.keys()
+        return frozenset(zone for zone in zones if self.is_full(zone, but))
+
+    def against(self) -> Mapping[tuple[Cell, Cell], int]:
+        """For each move, over how many vehicles' routes it would go head-on."""
+        return self._against
 
     def route_of(self, agent_id: str) -> tuple[Cell, ...]:
         return self._routes.get(agent_id, ())

@@ -87,6 +87,7 @@ class Vehicle(FloorAgent):
         while True:
             task = self.world.tasks.next(self.agent_id, self.body.end)
             self.idle = task is None
+            self.world.traffic.rests(self.agent_id, self.idle)
             if task is None:
                 await self._idle()
                 continue
@@ -96,6 +97,7 @@ class Vehicle(FloorAgent):
                 self.bound_for = visit.cell
                 await self.drive_to(visit)
                 self.bound_for = None
+                self.world.tally.arrived_at_s = self.world.now_s()
                 await self._work(visit)
             self.world.tally.tasks_done += 1
 
@@ -183,14 +185,17 @@ class Vehicle(FloorAgent):
     # -- driving
 
     def replan(self) -> None:
-        """The shortest route from where the permitted path ends, around what is full if it can be."""
-        router, end = self.world.router, self.body.end
-        route: list[Cell] = []
-        if not self.world.pace.naive:
-            full = self.world.traffic.full_zones(self.agent_id) - set(self.world.zones_of([self.goal, end]))
-            longest = router.distance(end, self.goal) + MAX_DETOUR_CELLS
-            route = router.cells(end, self.goal, full, longest)
-        self.follow((route or router.cells(end, self.goal))[1:])
+        """The best route from where the permitted path ends, around who rests there if it can be."""
+        router, traffic, end = self.world.router, self.world.traffic, self.body.end
+        if self.world.pace.naive:
+            self.follow(router.cells(end, self.goal)[1:])
+            return
+        traffic.follows(self.agent_id, ())
+        resting = traffic.resting_zones(self.agent_id) - set(self.world.zones_of([self.goal, end]))
+        longest = router.distance(end, self.goal) + MAX_DETOUR_CELLS
+        against = traffic.against()
+        route = router.cells(end, self.goal, resting, longest, against) or router.cells(end, self.goal, dearer=against)
+        self.follow(route[1:])
 
     def follow(self, plan: list[Cell]) -> None:
         """Means to drive over these cells from where its permitted path ends, and says so."""
@@ -289,9 +294,12 @@ class Vehicle(FloorAgent):
         Goes on to the end of a zone that several fit into, so that nobody stops inside one for want of the way out.
         """
         wanted = dict.fromkeys(sorted(self.holdings.residue))
+        traffic, naive = self.world.traffic, self.world.pace.naive
         for count, cell in enumerate(self.plan, 1):
             zone = self.world.zone_at(cell)
             if zone is None or zone in self.holdings.leaving:
+                break
+            if count > 1 and not naive and traffic.is_full(zone, self.agent_id):
                 break
             if self.holdings.grant_of(zone) is None:
                 if count > 1 and self._drive_ms(count) > self.hold_ms([zone, *wanted]) - self._stop_ms():

@@ -144,11 +144,14 @@ class _Run:
                 finally:
                     looking.cancel()
                     await asyncio.gather(looking, return_exceptions=True)
-            wall_s = round(time.monotonic() - self._began, 1)
-            return replace(scene.report(), store="memory", virtual=True, wall_seconds=wall_s)
+            return self._report(scene)
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
+
+    def _report(self, scene: Scene) -> Report:
+        """The count so far."""
+        return replace(scene.report(), store="memory", wall_seconds=round(time.monotonic() - self._began, 1))
 
     def _boot(self) -> Runtime:
         """The coordinator: what `coordinator.app` puts together, on the simulated network."""
@@ -186,9 +189,11 @@ class _Run:
             if serving.done() or self._stopping.is_set() or scene.finished():
                 over.set()
             if time.monotonic() - told >= PROGRESS_WALL_S and scene.world.gate.is_set():
-                told, report = time.monotonic(), scene.report()
+                told, report = time.monotonic(), self._report(scene)
+                of = f" of {report.tasks_total - report.tasks_unreachable}" if report.tasks_total else ""
                 text = (
-                    f"{report.seconds:.0f} virtual s: {report.tasks_done} of {report.tasks_total or 'any'} tasks done"
+                    f"{report.seconds:.0f} virtual s in {report.wall_seconds:.0f} s: {report.tasks_done}{of} tasks, "
+                    f"{report.grants} grants, {report.collisions} collisions, {report.stops} stops"
                 )
                 self._say("running", text, report)
         if serving.done():

@@ -110,6 +110,7 @@ class Tally:
     grants: int = 0
     tasks_done: int = 0
     shortest_cells: int = 0
+    arrived_at_s: float = 0.0
     yielded: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     grants_lost: dict[str, int] = field(default_factory=dict)

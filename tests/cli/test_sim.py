@@ -108,3 +108,28 @@ def test_a_truncated_map_is_refused_before_a_coordinator_starts(tmp_path: Path) 
     error = error_of(zonelock("sim", "--floor", str(path), "--json"))
     assert error["exit"] == 6
     assert "cut off" in json.dumps(error)
+
+
+DEAD_END = "type octile\nheight 1\nwidth 6\nmap\n......\n"
+HEAD_ON = "version 1\n0\tx.map\t6\t1\t0\t0\t5\t0\t5\n0\tx.map\t6\t1\t5\t0\t0\t0\t5\n"
+
+
+@pytest.mark.parametrize(("naive", "code"), [((), 1), (("--naive",), 0)])
+def test_a_standstill_for_good_fails_a_run_unless_it_is_run_to_show_that(
+    tmp_path: Path, naive: tuple[str, ...], code: int
+) -> None:
+    plan, orders = tmp_path / "x.map", tmp_path / "x.scen"
+    plan.write_text(DEAD_END)
+    orders.write_text(HEAD_ON)
+    where = ("--floor", str(plan), "--scenario", str(orders), "--agents", "2")
+    done = zonelock("sim", "--virtual", *where, *naive, "--json")
+    assert done.returncode == code, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["deadlocks"], report["virtual"]) == (1, True)
+    assert report["tasks_done"] < report["tasks_total"]
+
+
+def test_a_virtual_run_without_an_end_says_what_would_end_it() -> None:
+    done = zonelock("sim", "--virtual", "--json")
+    assert done.returncode == 1
+    assert error_of(done)["remedy"].startswith("Add --seconds N")

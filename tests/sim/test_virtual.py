@@ -135,6 +135,25 @@ async def test_setting_stop_ends_a_virtual_run_early_with_its_report() -> None:
     assert told[0].kind == "starting"
 
 
+async def test_a_virtual_run_that_is_cancelled_tells_what_was_done_so_far() -> None:
+    told, running = list[Progress](), asyncio.Event()
+
+    def tell(progress: Progress) -> None:
+        told.append(progress)
+        if progress.kind == "running":
+            running.set()
+
+    run = asyncio.create_task(run_sim(SimOptions(agents=2, seconds=80_000, virtual=True), tell))
+    async with asyncio.timeout(60):
+        await running.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    reports = [progress.report for progress in told if progress.report is not None]
+    assert len(reports) > 1
+    assert all(report.virtual and report.store == "memory" and report.wall_seconds > 0 for report in reports)
+
+
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [

@@ -176,7 +176,8 @@ def sim(
 ) -> None:
     """Drive simulated agents over a floor through the real gRPC path, and count the bodies that met.
 
-    Ends on Ctrl-C or after --seconds. Exits with 1 when two bodies shared a cell.
+    Ends on Ctrl-C, after --seconds, or on virtual time with the last task. Exits with 1 when two bodies shared a cell,
+    or when everybody stands still for good with tasks undone; not with --naive, which is there to show just that.
     """
     from zonelock_sim.options import SimOptions
 
@@ -244,7 +245,7 @@ def _simulate(options: Callable[[], SimOptions], *, as_json: bool, keys: tuple[s
         view.document({k: said[k] for k in keys} if keys else {**{k: said[k] for k in REPORT_KEYS}, **said})
     else:
         stage.conclude(report)
-    if collided(report):
+    if collided(report) or frozen(report):
         raise SystemExit(int(ExitCode.FAILURE))
 
 
@@ -259,6 +260,11 @@ def _sim_failure(error: Exception, as_json: bool) -> Failure:
 
 def collided(report: Report) -> bool:
     return bool(report.collisions or report.over_capacity or report.off_floor)
+
+
+def frozen(report: Report) -> bool:
+    """A standstill for good that nobody asked to see: the naive way is run for it."""
+    return bool(report.deadlocks) and not report.naive
 
 
 @click.command()
