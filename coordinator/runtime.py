@@ -53,6 +53,9 @@ TICK_MS = 100
 MIN_TIMER_MS = 2
 """A deadline that cannot be acted on yet (its extension is being committed) is looked at again after this."""
 
+ACKNOWLEDGE_MS = 50
+"""How long an acknowledgement waits for an answer to go with; little beside the time after which an agent suspends."""
+
 RETRY_S = 0.1
 """Pause between attempts on a store that does not commit."""
 
@@ -125,8 +128,11 @@ class Runtime:
         self._next_conn = 1
         self._steps: deque[fx.Step] = deque()
         self._heard: dict[int, int] = {}
+        self._unsaid: dict[int, int] = {}
+        self._acknowledged_ms = 0
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_ms = 0
         self._last_commit_ms = 0
         self._doubted_ms: int | None = None
         self._standby_stops = Stops(floor, ())
@@ -270,14 +276,20 @@ class Runtime:
                 outlet.deliver(sends, stop=True)
 
     def _set_timer(self) -> None:
-        """A tick no later than the earliest deadline, besides the periodic one."""
+        """A tick no later than the earliest deadline, besides the periodic one. One that is set for an earlier time
+        stays: it comes to nothing and sets the next, which costs less than moving it with every release.
+        """
         deadline = self._machine.next_deadline_ms() if self._machine is not None else None
+        if deadline is None or (self._timer is not None and self._timer_ms <= deadline):
+            return
+        now_ms = self.now_ms()
+        due_ms = max(deadline, now_ms + MIN_TIMER_MS)
         if self._timer is not None:
+            if self._timer_ms <= due_ms:
+                return  # pushed on with every event, an overdue one would never come in a busy moment
             self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            delay_s = max(MIN_TIMER_MS, deadline - self.now_ms()) / 1000
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
+        self._timer_ms = due_ms
+        self._timer = asyncio.get_running_loop().call_later((self._timer_ms - now_ms) / 1000, self._tick)
 
     def _tick(self) -> None:
         if self._timer is not None:
@@ -324,6 +336,7 @@ class Runtime:
         now_ms = self.now_ms()
         self._steps.clear()
         self._heard.clear()
+        self._unsaid.clear()
         leaving = self.safeguards.take_leaving()
         self._broken = None
         self._machine = Machine(self._floor, ledger, self._timing, now_ms)
@@ -436,14 +449,30 @@ class Runtime:
             self.safeguards.committed(upto)
             self._handle(ev.Committed(now_ms=self.now_ms(), upto=upto))
         current = (machine.as_of_now(send) for step in batch for send in step.sends)
+        for conn, frame in sealed.items():
+            self._unsaid[conn] = frame
         for conn, sends in _by_conn([s for s in current if s is not None]).items():
             outlet = self._outlets.get(conn)
             if outlet is not None:
                 outlet.deliver(sends, stop=False)
-        for conn, frame in sealed.items():
+                frame = self._unsaid.pop(conn, 0)
+                if frame:
+                    outlet.acknowledge(frame, self.safeguards.high_water)
+        self._acknowledge_the_rest()
+
+    def _acknowledge_the_rest(self) -> None:
+        """Acknowledgements without answers. While further answers wait for a commit, those that they could go with wait
+        too, at most ACKNOWLEDGE_MS: a frame of its own costs as much as one with answers.
+        """
+        now_ms = self.now_ms()
+        if self._steps and now_ms - self._acknowledged_ms < ACKNOWLEDGE_MS:
+            return
+        self._acknowledged_ms = now_ms
+        for conn, frame in self._unsaid.items():
             outlet = self._outlets.get(conn)
             if outlet is not None:
                 outlet.acknowledge(frame, self.safeguards.high_water)
+        self._unsaid.clear()
 
     async def _start_over(self, error: Exception) -> None:
         """Rewrites the fence so that no delayed transaction can still apply, then reloads. Stops leave meanwhile."""
@@ -478,6 +507,7 @@ class Runtime:
         self._machine = None
         self._steps.clear()
         self._heard.clear()
+        self._unsaid.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

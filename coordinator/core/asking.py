@@ -216,6 +216,8 @@ class Asking(Routing):
         for waiter, ring in self._look_again():
             self._drop_waiter(waiter)
             self._send(waiter.conn, waiter.agent_id, waiter.request_id, self._would_deadlock(waiter, ring))
+        if not len(self.queue):
+            self._dirty.clear()  # nobody waits for what came free
         while self._dirty:
             dirty, self._dirty = self._dirty, set()
             for waiter in self.queue.waiting_for(dirty):

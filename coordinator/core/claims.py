@@ -120,6 +120,8 @@ class Queue:
     def reservers(self) -> list[Waiter]:
         """The oldest waiter of each priority that can hear its grant, in order."""
         found: list[Waiter] = []
+        if not self._orders:
+            return found
         for priority in range(MAX_PRIORITY, -1, -1):
             place = bisect_left(self._orders, (-priority, 0))
             while place < len(self._orders) and self._orders[place][0] == -priority:

@@ -53,6 +53,8 @@ class Grant:
     @property
     def zones(self) -> tuple[str, ...]:
         """Zones still held, in the order of the ask."""
+        if len(self.units) == len(self.all_zones):
+            return self.all_zones
         return tuple(z for z in self.all_zones if z in self.units)
 
     @property
@@ -60,8 +62,14 @@ class Grant:
         return tuple(self.units[z] for z in self.zones)
 
 
+STALE_ALARMS = 4
+"""Alarms kept per live grant (two are current) before those of ended grants are swept out."""
+
+STALE_ALARMS_LEAST = 256
+
+
 class Grants:
-    """Live grants by token, and a heap of their alarms with lazy deletion."""
+    """Live grants by token, and a heap of their alarms with lazy deletion, swept when ended grants fill it."""
 
     def __init__(self) -> None:
         self._by_token: dict[int, Grant] = {}
@@ -90,6 +98,9 @@ class Grants:
 
     def remove(self, token: int) -> None:
         self._by_token.pop(token, None)
+        if len(self._alarms) > STALE_ALARMS_LEAST + STALE_ALARMS * len(self._by_token):
+            self._alarms = [alarm for alarm in self._alarms if self._is_current(alarm)]
+            heapq.heapify(self._alarms)
 
     def start(self, grant: Grant, now_ms: int, lasts_ms: int, warn_permille: int) -> None:
         """Sets (never shortens) the deadline, `lasts_ms` from now."""

@@ -64,13 +64,13 @@ class Machine(Safety):
             raise InvariantViolation(f"time ran backwards: {event.now_ms} after {self.now_ms}")
         self.now_ms = event.now_ms
         self.seq += 1
-        self.recent.append(f"{self.seq} {event!r}")
+        self.recent.append((self.seq, event))
         try:
             self._handlers[type(event)](event)
         except Refused as refused:
             self._refuse(event, refused.answer)
         except InvariantViolation as violation:
-            violation.add_note("recent events:\n" + "\n".join(self.recent))
+            violation.add_note("recent events:\n" + "\n".join(f"{seq} {recent!r}" for seq, recent in self.recent))
             raise
         self._serve_waiters()
         step = fx.Step(self.seq, tuple(self._writes), tuple(self._sends), tuple(self._stop_sends), tuple(self._alarms))
@@ -91,7 +91,10 @@ class Machine(Safety):
         answer = send.answer
         if isinstance(answer, fx.Granted):
             grant = self.grants.get(answer.token)
-            return None if grant is None else replace(send, answer=self._granted(grant))
+            if grant is None:
+                return None
+            current = self._granted(grant)
+            return send if current == answer else fx.Send(send.conn, send.agent_id, send.request_id, current)
         if isinstance(answer, fx.Welcome) and answer.grants:
             known = [self.grants.get(g.token) for g in answer.grants]
             live = tuple(self._granted(g) for g in known if g is not None)

@@ -201,8 +201,9 @@ class Presence(Stopping):
         session = Session(event.agent_id, event.session, kind=event.kind, gone_since_ms=event.now_ms)
         for waiter in self.queue.of_agent(event.agent_id):
             self._drop_waiter(waiter)
-        for unit in self.units:  # only after a restart or a new client: rebuilds what repeats may refer to
-            if unit.request_id and (unit.agent_id, unit.session) == (event.agent_id, event.session):
+        # Only after a restart or a new client: rebuilds what repeats may refer to.
+        for unit in self.units.last_of_agent(event.agent_id):
+            if unit.request_id and unit.session == event.session:
                 grant = self.grants.get(unit.token)
                 state = (
                     RequestState.GRANTED

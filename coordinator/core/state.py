@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
@@ -80,7 +80,7 @@ class State:
         self._tripped_at_ms: dict[str, int] = {}
         self._may_move_until_ms: dict[int, int] = {}
         self.seq = 0
-        self.recent: deque[str] = deque(maxlen=RECENT_EVENTS)
+        self.recent: deque[tuple[int, ev.Event]] = deque(maxlen=RECENT_EVENTS)
         self._changes = Changes()
         self._dirty: set[str] = set()
         self._kept_waiting: dict[tuple[int, int], Waiter] = {}
@@ -108,7 +108,10 @@ class State:
         self.units.move(before, move, after)
         self._write(after)
         self._changes.zones.add(after.zone)
-        self._changes.agents.update(a for a in (before.agent_id, after.agent_id) if a)
+        if before.agent_id:
+            self._changes.agents.add(before.agent_id)
+        if after.agent_id:
+            self._changes.agents.add(after.agent_id)
         if after.state is not before.state:
             self._taken_at_ms[after.zone, after.slot] = self.now_ms
         if after.state is not UnitState.HELD:
@@ -128,7 +131,8 @@ class State:
         return now_ms - self._tripped_at_ms.get(stop_id, self.took_over_ms)
 
     def _next_token(self) -> int:
-        self.counter = replace(self.counter, counter=self.counter.counter + 1)
+        last = self.counter
+        self.counter = CounterRecord(last.incarnation, last.counter + 1, last.confirmed)
         self._write(self.counter)
         return self.counter.token
 

@@ -62,6 +62,7 @@ class Units:
             for z in floor.zones
         }
         self._by_token: dict[int, set[UnitId]] = {}
+        self._last_of: dict[str, set[UnitId]] = {}
         self._by_agent: dict[str, set[UnitId]] = {}
         self.unknown_count = 0 if counter.confirmed else sum(z.capacity for z in floor.zones)
         for record in records:
@@ -99,6 +100,10 @@ class Units:
     def of_agent(self, agent_id: str) -> list[UnitRecord]:
         """Units that the agent holds or may occupy, in (zone, slot) order."""
         return [self._table[z][s] for z, s in sorted(self._by_agent.get(agent_id, ()))]
+
+    def last_of_agent(self, agent_id: str) -> list[UnitRecord]:
+        """Units whose record names the agent last, given back ones too, in (zone, slot) order."""
+        return [self._table[z][s] for z, s in sorted(self._last_of.get(agent_id, ()))]
 
     def agents(self) -> list[str]:
         """Every agent that holds or may occupy anything."""
@@ -160,6 +165,10 @@ class Units:
             _discard(self._by_token, old.token, unit)
         if old.agent_id != record.agent_id or record.state in (UnitState.FREE, UnitState.UNKNOWN):
             _discard(self._by_agent, old.agent_id, unit)
+        if old.agent_id != record.agent_id:
+            _discard(self._last_of, old.agent_id, unit)
+        if record.agent_id:
+            self._last_of.setdefault(record.agent_id, set()).add(unit)
         self.unknown_count += (record.state is UnitState.UNKNOWN) - (old.state is UnitState.UNKNOWN)
         slots[record.slot] = record
         if record.token:

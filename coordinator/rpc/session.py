@@ -52,6 +52,8 @@ class SessionStream:
         self._room = asyncio.Event()
         self._trouble: Problem | None = None
         self._failed = asyncio.Event()
+        self._writing_since: float | None = None
+        self._stall_check: asyncio.TimerHandle | None = None
 
     # -- outlet: called by the runtime, synchronously --------------------------------------------------------------
 
@@ -105,6 +107,8 @@ class SessionStream:
                 self._note(reader.exception())
             await self._let_finish(writer)
         finally:
+            if self._stall_check is not None:
+                self._stall_check.cancel()
             for task in (reader, writer, failed):
                 task.cancel()
             _, wrote, _ = await asyncio.gather(reader, writer, failed, return_exceptions=True)
@@ -137,22 +141,31 @@ class SessionStream:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
-        """Returns when the outbox is closed and empty, or the client does not read."""
+        """Returns when the outbox is closed and empty. gRPC completes a write when the transport has taken it."""
+        loop = asyncio.get_running_loop()
         while await self._outbox.ready():
             frame = self._outbox.next_frame()
-            if frame is not None and not await self._put_on_wire(frame):
-                return
-
-    async def _put_on_wire(self, frame: zpb.SessionResponse) -> bool:
-        """Whether flow control let the frame out in time. gRPC completes a write when the transport has taken it."""
-        self._tally.frames_out += 1
-        try:
-            async with asyncio.timeout(self._limits.write_stall_ms / 1_000):
+            if frame is not None:
+                self._tally.frames_out += 1
+                self._writing_since = loop.time()
+                if self._stall_check is None:
+                    self._stall_check = loop.call_later(self._limits.write_stall_ms / 1_000, self._check_stall)
                 await self._context.write(frame)
-        except TimeoutError:
+                self._writing_since = None
+
+    def _check_stall(self) -> None:
+        """Ends the stream when flow control has held one write up for too long. One timer now and then instead of one
+        for each write, which would cost as much as the write.
+        """
+        self._stall_check = None
+        if self._writing_since is None:
+            return
+        loop = asyncio.get_running_loop()
+        left_s = self._writing_since + self._limits.write_stall_ms / 1_000 - loop.time()
+        if left_s > 0:
+            self._stall_check = loop.call_later(left_s, self._check_stall)
+        else:
             self._give_up(f"a write has waited {self._limits.write_stall_ms} ms for the client to read")
-            return False
-        return True
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
