@@ -12,7 +12,7 @@ ARGS ?=
 SEEDS ?= 300
 export PYTHON
 
-.PHONY: help demo test slow sim mutants virtual check bench lock clean etcd zookeeper chromium
+.PHONY: help demo test slow sim mutants virtual check bench lock clean etcd zookeeper prometheus chromium
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -20,10 +20,10 @@ help: ## list the targets
 demo: $(STAMP) ## a coordinator, simulated agents and the live floor map (ARGS: see `zonelock demo --help`)
 	@exec $(BIN)/zonelock demo $(ARGS)
 
-test: $(STAMP) etcd chromium ## every test but the slow ones, real etcd included (ARGS go to pytest)
+test: $(STAMP) etcd prometheus chromium ## every test but the slow ones, real etcd included (ARGS go to pytest)
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-slow: $(STAMP) etcd chromium ## the tests marked slow: minutes each
+slow: $(STAMP) etcd prometheus chromium ## the tests marked slow: minutes each
 	@exec $(BIN)/python -m pytest -m slow --timeout 1200 --durations 0 $(ARGS)
 
 sim: $(STAMP) ## the seeded simulator: SEEDS=300 seeds of faults on virtual time (ARGS: see `python -m chaos.sim --help`)
@@ -61,6 +61,12 @@ etcd:
 zookeeper:
 	@[ -f /usr/share/java/zookeeper.jar ] && command -v java >/dev/null || .ci/apt-install libzookeeper-java default-jre-headless \
 	  || echo 'zonelock: no ZooKeeper: the benchmarks will leave that peer out' >&2
+
+# A real Prometheus checks the alert rules and scrapes a real cluster. Debian's package may also start a service on port 9090,
+# which the tests neither need nor touch.
+prometheus:
+	@{ command -v prometheus && command -v promtool; } >/dev/null || .ci/apt-install prometheus \
+	  || echo 'zonelock: no prometheus: the tests of alerts and scraping will be skipped' >&2
 
 # Only the page test needs a browser, and skips without one.
 chromium:

@@ -8,10 +8,13 @@ import gc
 import logging
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 from coordinator.config import CoordinatorConfig
 from coordinator.floor import Floor
 from coordinator.high_water import HighWater
+from coordinator.metrics import Metrics
+from coordinator.observe import Observation
 from coordinator.pending_stops import PendingStops
 from coordinator.rpc.server import RpcServer
 from coordinator.rpc.translate import floor_message
@@ -48,6 +51,14 @@ def open_store(config: CoordinatorConfig) -> Store:
     )
 
 
+async def store_bytes(store: Store, config: CoordinatorConfig) -> int:
+    """The size of etcd's largest database or of SQLite's file; 0 when nobody says."""
+    if isinstance(store, EtcdStore):
+        return max((member.db_bytes for member in (await store.status()).endpoints), default=0)
+    kind, _, path = config.store.partition(":")
+    return (await asyncio.to_thread(Path(path).stat)).st_size if kind == "sqlite" else 0
+
+
 class Coordinator:
     """A coordinator in this process. `start` returns when it serves; it may still stand by for leadership.
 
@@ -59,6 +70,7 @@ class Coordinator:
         self.config = config
         self.floor = floor if floor is not None else Floor.load(config.floor)
         self._store = open_store(config)
+        self.observation = Observation()
         path, marks = config.pending_stops_file(), config.high_water_file()
         hooks = [HookOutput(config.stop_hook, config.stop_hook_timeout_ms)] if config.stop_hook else []
         self.runtime = Runtime(
@@ -70,11 +82,19 @@ class Coordinator:
             pending=PendingStops(path) if path is not None else None,
             marks=HighWater(marks, self.floor.site) if marks is not None else None,
             outputs=(LogOutput(), *hooks),
+            hooks=self.observation,
         )
+        self.observation.follow(self.runtime)
         self._feed = FloorFeed(self.runtime, self.floor)
         self._rpc = RpcServer(self.runtime, self.floor, config.listen, feed=self._feed, tls=config.server_tls())
         self._web = (
-            WebServer(self._feed, floor_message(self.floor), config.web, leading=lambda: self.runtime.leading)
+            WebServer(
+                self._feed,
+                floor_message(self.floor),
+                config.web,
+                leading=lambda: self.runtime.leading,
+                metrics=Metrics(self.observation, self._rpc.tally).exposition,
+            )
             if config.web
             else None
         )
@@ -92,6 +112,7 @@ class Coordinator:
             await self.stop()
             raise
         self._task = asyncio.create_task(self.runtime.run(), name="zonelock-runtime")
+        self.observation.start(lambda: store_bytes(self._store, self.config))
 
     async def leading(self) -> None:
         """Returns when this coordinator leads and has committed; raises what ended its runtime, if that did."""
@@ -117,6 +138,7 @@ class Coordinator:
 
     async def stop(self) -> None:
         """Gives up leadership and closes every stream. Grants stay; agents come back to the next leader."""
+        await self.observation.stop()
         await self._rpc.stop(STOP_GRACE_S)
         if self._web is not None:
             await self._web.stop()

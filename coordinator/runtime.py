@@ -29,6 +29,7 @@ from coordinator.core.machine import FloorChanged, InvariantViolation, Machine
 from coordinator.core.model import COUNTER_KEY, CounterRecord, FloorSpec, Mark, StopCause, StopRecord, Timing
 from coordinator.core.rejections import Refusal
 from coordinator.high_water import HighWater
+from coordinator.hooks import Hooks
 from coordinator.pending_stops import PendingStops
 from coordinator.safeguards import Safeguards
 from coordinator.stop_output import StopOutput
@@ -110,6 +111,7 @@ class Runtime:
         pending: PendingStops | None = None,
         marks: HighWater | None = None,
         outputs: Sequence[StopOutput] = (),
+        hooks: Hooks | None = None,
         now_ms: Callable[[], int] = boottime_ms,
         wall_time: Callable[[], str] = utc_now,
     ) -> None:
@@ -136,6 +138,7 @@ class Runtime:
         self._last_commit_ms = 0
         self._doubted_ms: int | None = None
         self._standby_stops = Stops(floor, ())
+        self._hooks = hooks or Hooks()
         self.safeguards = Safeguards(pending, outputs, now_ms, marks)
         self._token = 0
         self._broken: Exception | None = None
@@ -192,6 +195,10 @@ class Runtime:
             self._wake.set()
         return self._last_commit_ms <= self._doubted_ms
 
+    def tick_age_ms(self) -> int | None:
+        """Since the last commit that proved the lead began; None without a ledger."""
+        return None if self._machine is None else self.now_ms() - self._last_commit_ms
+
     def known_stops(self) -> list[StopRecord]:
         """Active stops as far as this coordinator knows, leading or not."""
         return self._machine.stops.active() if self._machine is not None else self.safeguards.stops_in_flight()
@@ -232,8 +239,10 @@ class Runtime:
         if self.safeguards.refuses(event):
             self._refuse_quarantined(event)
             return
+        began_s = time.perf_counter()
         try:
             step = machine.handle(event)
+            decided_s = time.perf_counter() - began_s
             if self._check_invariants:
                 violations = check(machine)
                 if violations:
@@ -243,6 +252,7 @@ class Runtime:
             return
         if step.stops:
             self._let_go(step.stops)
+        self._hooks.handled(event, step, decided_s, time.perf_counter() - began_s if step.stops else 0.0)
         self.safeguards.note(event, step)
         if step.writes or step.sends:
             self._steps.append(step)
@@ -313,6 +323,7 @@ class Runtime:
         try:
             while True:
                 self.epoch = await self._store.lead()
+                self._hooks.took_over()
                 try:
                     await self._load()
                     await self._lead()
@@ -416,9 +427,11 @@ class Runtime:
 
     async def _commit(self, writes: dict[str, fx.Write]) -> None:
         encoded = {key: codec.encode(w.record) if w.record is not None else None for key, w in writes.items()}
+        began_s = time.perf_counter()
         began_ms, revision = await self._commit_patiently(encoded)
         self._last_commit_ms = began_ms
         self.commits += 1
+        self._hooks.committed(len(encoded), time.perf_counter() - began_s)
         for write in writes.values():
             if isinstance(write.record, StopRecord):
                 self.safeguards.durable(write.record)
@@ -448,10 +461,11 @@ class Runtime:
             upto = batch[-1].seq
             self.safeguards.committed(upto)
             self._handle(ev.Committed(now_ms=self.now_ms(), upto=upto))
-        current = (machine.as_of_now(send) for step in batch for send in step.sends)
+        current = [now for step in batch for send in step.sends if (now := machine.as_of_now(send)) is not None]
+        self._hooks.released(current)
         for conn, frame in sealed.items():
             self._unsaid[conn] = frame
-        for conn, sends in _by_conn([s for s in current if s is not None]).items():
+        for conn, sends in _by_conn(current).items():
             outlet = self._outlets.get(conn)
             if outlet is not None:
                 outlet.deliver(sends, stop=False)

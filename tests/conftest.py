@@ -61,6 +61,25 @@ def etcd_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
+def prometheus_binary() -> Path:
+    """The Prometheus server. `make test` installs it; a bare pytest run without it skips."""
+    return _of_prometheus("prometheus")
+
+
+@pytest.fixture(scope="session")
+def promtool_binary() -> Path:
+    """Prometheus' checker of rules and configurations."""
+    return _of_prometheus("promtool")
+
+
+def _of_prometheus(name: str) -> Path:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"no {name} on PATH: apt-get install prometheus")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
 def chromium_binary() -> Path:
     """A browser that runs headless, for the test of the floor page."""
     for name in ("chromium", "chromium-browser", "google-chrome"):

@@ -85,6 +85,7 @@ RULES = (
         (
             "coordinator.core",
             "coordinator.high_water",
+            "coordinator.hooks",
             "coordinator.pending_stops",
             "coordinator.safeguards",
             "coordinator.stop_output",
@@ -98,7 +99,9 @@ RULES = (
     ),
     Rule("coordinator.web", ("coordinator.core", "coordinator.floor", "coordinator.rpc.watch", PROTOCOL)),
     Rule("coordinator.config", ("coordinator.core", "coordinator.floor", "coordinator.tls")),
-    Rule("coordinator.observe", ("coordinator.core", "coordinator.runtime")),
+    Rule("coordinator.hooks", ("coordinator.core",)),
+    Rule("coordinator.observe", ("coordinator.core", "coordinator.hooks")),
+    Rule("coordinator.metrics", ("coordinator.core", "coordinator.observe")),
     Rule("coordinator"),
     Rule("edge_node.channels", libraries=("numpy",)),
     Rule("edge_node.ring", ("edge_node.channels",), libraries=("numpy",)),

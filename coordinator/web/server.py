@@ -1,4 +1,4 @@
-"""The HTTP server of the live floor map: `/`, `/api/floor`, `/api/watch`, `/healthz`.
+"""The HTTP server of the live floor map: `/`, `/api/floor`, `/api/watch`, `/healthz`, and `/metrics` for Prometheus.
 
 It only ever reads: there is no route that changes anything. Rule: no browser may hurt the coordinator. Watchers are
 bounded, each has WRITE_TIMEOUT_S to take what it is sent, and what is sent is encoded once for all (see `broadcast`).
@@ -39,7 +39,8 @@ class WebListenError(Exception):
 class WebServer:
     """Serves the live floor map on `listen` ("host:port"; port 0 picks a free one).
 
-    `leading` says whether the coordinator can grant right now; the page shows a banner while it cannot.
+    `leading` says whether the coordinator can grant right now; the page shows a banner while it cannot. `metrics` gives
+    the text of `/metrics` and its content type.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class WebServer:
         listen: str,
         *,
         leading: Callable[[], bool] = lambda: True,
+        metrics: Callable[[], tuple[bytes, str]] | None = None,
         max_watchers: int = MAX_WATCHERS,
         write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
         self._host, self._port = parse_listen(listen)
         self._listen = listen
         self._leading = leading
+        self._metrics = metrics
         self._max_watchers = max_watchers
         self._write_timeout_s = write_timeout_s
         self._watchers = 0
@@ -69,6 +72,8 @@ class WebServer:
         app.router.add_get("/api/floor", self._serve_floor)
         app.router.add_get("/api/watch", self._serve_watch, allow_head=False)
         app.router.add_get("/healthz", self._serve_health)
+        if self._metrics is not None:
+            app.router.add_get("/metrics", self._serve_metrics)
         app.router.add_get("/{name:[a-z_]*[.]?[a-z]*}", self._serve_page)
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=STOP_TIMEOUT_S)
         await runner.setup()
@@ -109,6 +114,12 @@ class WebServer:
             "watchers_max": self._max_watchers,
         }
         return web.json_response(state, headers={hdrs.CACHE_CONTROL: "no-store"})
+
+    async def _serve_metrics(self, request: web.Request) -> web.Response:
+        if self._metrics is None:
+            raise web.HTTPNotFound
+        text, kind = self._metrics()
+        return web.Response(body=text, headers={hdrs.CONTENT_TYPE: kind, hdrs.CACHE_CONTROL: "no-store"})
 
     async def _serve_watch(self, request: web.Request) -> web.StreamResponse:
         if self._watchers >= self._max_watchers:
