@@ -219,7 +219,12 @@ class CoordinatorConfig(BaseModel):
         return self._own_file("pending-stops")
 
     def high_water_file(self) -> Path | None:
-        """Likewise, for how far this coordinator has seen the ledger."""
+        """Likewise, for how far this coordinator has seen the ledger; but nowhere in the common folder for one whose
+        port is left to chance, which shares its name with all of its kind.
+        """
+        nameless = not self.name and self.listen.endswith(":0")
+        if nameless and self.data_dir is None and self.store.startswith("etcd:"):
+            return None
         return self._own_file("high-water")
 
     def _own_file(self, what: str) -> Path | None:

@@ -109,3 +109,21 @@ def test_certificates_and_password_count_from_the_config_file(authority: Authori
     assert config.etcd_tls() is not None and config.server_tls() is not None
     assert (config.etcd_user, config.etcd_password()) == ("zonelock", "secret")
     assert "secret" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("values", "file"),
+    [
+        ({"store": "memory"}, None),
+        ({"store": "sqlite:/var/lib/z/ledger.db"}, "/var/lib/z/127.0.0.1-7600.high-water.json"),
+        ({"store": "etcd:a:2379"}, "zonelock-data/127.0.0.1-7600.high-water.json"),
+        ({"store": "etcd:a:2379", "listen": "127.0.0.1:0"}, None),
+        ({"store": "etcd:a:2379", "listen": "127.0.0.1:0", "name": "c1"}, "zonelock-data/c1.high-water.json"),
+        ({"store": "etcd:a:2379", "data_dir": "/d"}, "/d/127.0.0.1-7600.high-water.json"),
+    ],
+)
+def test_how_far_the_ledger_was_seen_is_kept_where_the_next_coordinator_of_that_name_looks(
+    values: dict[str, str], file: str | None
+) -> None:
+    found = make({"floor": "f.yaml", "listen": "127.0.0.1:7600", **values}).high_water_file()
+    assert (None if found is None else str(found)) == file
