@@ -31,9 +31,11 @@ from coordinator.core.model import (
     Ledger,
     Mark,
     Record,
+    SeenUnit,
     StopRecord,
     Timing,
     UnitRecord,
+    UnitState,
 )
 from coordinator.floor import Floor
 from coordinator.rpc.requests import event_of
@@ -355,8 +357,10 @@ class Stage:
 
     def clear(self, *zones: str, operator: str = "ann", reason: str = "looked", **more: Any) -> fx.Answer | None:
         def asked(conn: int) -> ev.OperatorEvent:
+            units = self.machine.units if self.machine is not None else ()
+            seen = tuple(SeenUnit(u.zone, u.slot, u.agent_id, u.token) for u in units if u.state is UnitState.BLOCKED)
             return ev.ClearAsked(
-                now_ms=self.now_ms, conn=conn, operator=operator, reason=reason, zones=tuple(zones), **more
+                now_ms=self.now_ms, conn=conn, operator=operator, reason=reason, zones=tuple(zones), seen=seen, **more
             )
 
         return self.operator("clear", asked, zones=list(zones) or None, agent=more.get("agent_id"))

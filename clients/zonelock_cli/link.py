@@ -123,6 +123,10 @@ class Link:
         response: safety_service_pb2.ResetStopResponse = self._call(self._safety.ResetStop, request)
         return list(response.stops)
 
+    def list_zones(self, names: tuple[str, ...]) -> zone_service_pb2.ListZonesResponse:
+        """The zones (or areas) named, or all."""
+        return self._call(self._zones.ListZones, zone_service_pb2.ListZonesRequest(names=names))
+
     def clear_zones(self, request: safety_service_pb2.ClearZonesRequest) -> list[str]:
         response: safety_service_pb2.ClearZonesResponse = self._call(self._safety.ClearZones, request)
         return sorted(response.cleared)

@@ -8,7 +8,7 @@ machine: a reset restarts nothing.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -72,9 +72,11 @@ class Operator:
 
     async def zones(self, *names: str) -> list[floor_pb2.ZoneView]:
         """The zones (or areas) named, or all, as the last commit left them."""
+        return list((await self._list_zones(names)).zones)
+
+    async def _list_zones(self, names: tuple[str, ...]) -> pb.ListZonesResponse:
         request = pb.ListZonesRequest(names=names)
-        response = await self._call(lambda c: pb_grpc.ZoneServiceStub(c).ListZones(request, timeout=self._timeout_s))
-        return list(response.zones)
+        return await self._call(lambda c: pb_grpc.ZoneServiceStub(c).ListZones(request, timeout=self._timeout_s))
 
     async def plan_route(
         self, from_zone: str, to_zone: str, *, agent_id: str = "", agent_kind: str = "", alternatives: int = 3
@@ -172,12 +174,20 @@ class Operator:
         return list(response.stops)
 
     async def clear(
-        self, zones: Iterable[str] = (), reason: str = "", *, all_unknown: bool = False, agent_id: str = ""
+        self,
+        zones: Iterable[str] = (),
+        reason: str = "",
+        *,
+        all_unknown: bool = False,
+        agent_id: str = "",
+        seen: Iterable[floor_pb2.ZoneView] | None = None,
     ) -> list[str]:
         """Confirms that nobody stands in the zones (or areas) any more; returns what was cleared.
 
-        `all_unknown`: every zone never confirmed empty. `agent_id`: only what this agent left behind. A live grant
-        is never cleared (STILL_GRANTED).
+        `all_unknown`: every zone never confirmed empty. `agent_id`: only what this agent left behind. `seen`: the zones
+        as they were shown (`zones()`) to the person who went to look; without it they are read now, just before. What
+        is occupied otherwise by the time the clearance arrives is not cleared (OCCUPANT_CHANGED), and a live grant
+        never is (STILL_GRANTED).
         """
         names = (zones,) if isinstance(zones, str) else tuple(zones)
         if not names and not all_unknown and not agent_id:
@@ -185,6 +195,10 @@ class Operator:
         request = safety_service_pb2.ClearZonesRequest(
             operator=self._operator, reason=_reason(reason), zones=names, all_unknown=all_unknown, agent_id=agent_id
         )
+        if seen is None:
+            looked = await self._list_zones(names)
+            seen, request.incarnation = looked.zones, looked.incarnation
+        request.seen.extend(blocked_units(seen, agent_id))
         response = await self._call(
             lambda c: safety_service_pb2_grpc.SafetyServiceStub(c).ClearZones(request, timeout=self._timeout_s)
         )
@@ -241,3 +255,13 @@ def _reason(reason: str) -> str:
     if not reason.strip():
         raise ArgumentError(f"reason={reason!r} must say why; it is kept in the audit")
     return reason
+
+
+def blocked_units(zones: Iterable[floor_pb2.ZoneView], agent_id: str = "") -> Iterator[safety_service_pb2.SeenUnit]:
+    """What a clearance names: every slot that is occupied without a live grant (by `agent_id`, or by anybody)."""
+    for zone in zones:
+        for occupant in zone.occupants:
+            if occupant.state == floor_pb2.SLOT_STATE_BLOCKED and agent_id in ("", occupant.agent_id):
+                yield safety_service_pb2.SeenUnit(
+                    zone=zone.name, slot=occupant.slot, agent_id=occupant.agent_id, token=occupant.token
+                )

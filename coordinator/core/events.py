@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordinator.core.model import NOTHING_SEEN, BlockCause, Mark, StopRecord
+from coordinator.core.model import NOTHING_SEEN, BlockCause, Mark, SeenUnit, StopRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,11 +203,15 @@ class ResetAsked(OperatorEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClearAsked(OperatorEvent):
-    """`zones` may name areas; `agent_id` narrows to what that agent left behind."""
+    """`zones` may name areas; `agent_id` narrows to what that agent left behind. `seen`: the occupied units that the
+    operator looked at, without which none is cleared. `incarnation` of the ledger that was looked at; 0: not said.
+    """
 
     zones: tuple[str, ...] = ()
     all_unknown: bool = False
     agent_id: str = ""
+    seen: tuple[SeenUnit, ...] = ()
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -224,6 +224,16 @@ def unit_key(zone: str, slot: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenUnit:
+    """An occupied unit as an operator saw it. The token tells this occupancy from a later one of the same agent."""
+
+    zone: str
+    slot: int
+    agent_id: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """How far a ledger had got when somebody saw it: the leader's fence, the store's revision under that fence, and the
     newest token given out. All three only rise while a ledger lives; a restored copy is behind what was seen (I3).

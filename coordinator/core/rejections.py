@@ -67,6 +67,7 @@ class Refusal(StrEnum):
     OCCUPANT_UNCONFIRMED = "OCCUPANT_UNCONFIRMED"
     STILL_GRANTED = "STILL_GRANTED"
     HOLDER_MAY_MOVE = "HOLDER_MAY_MOVE"
+    OCCUPANT_CHANGED = "OCCUPANT_CHANGED"
     NOTHING_TO_REVOKE = "NOTHING_TO_REVOKE"
     OCCUPANT_INSIDE = "OCCUPANT_INSIDE"
     NOTHING_TO_CLEAR = "NOTHING_TO_CLEAR"
@@ -157,6 +158,11 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
         _F,
         "A stopped holder that has not confirmed standing may still move on its grant's own time.",
         "Wait for its acknowledgement, or until that time is over, then look again and clear.",
+    ),
+    Refusal.OCCUPANT_CHANGED: RefusalEntry(
+        _F,
+        "What stands there now is not what the clearance says that its operator saw.",
+        "Look again, on the floor and with `zonelock zones`, then clear what you see.",
     ),
     Refusal.NOTHING_TO_REVOKE: RefusalEntry(_F, "No live grant matches.", "`zonelock zones` shows who holds what."),
     Refusal.OCCUPANT_INSIDE: RefusalEntry(

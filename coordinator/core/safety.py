@@ -17,6 +17,7 @@ from coordinator.core.model import (
     BlockCause,
     FloorSpec,
     Ledger,
+    SeenUnit,
     StopCause,
     StopRecord,
     Timing,
@@ -189,6 +190,14 @@ class Safety(Presence):
 
     def _on_clear_asked(self, event: ev.ClearAsked) -> None:
         self._check_operator(event)
+        if event.incarnation not in (0, self.counter.incarnation):
+            raise Refused(
+                Refusal.OCCUPANT_CHANGED,
+                f"incarnation {event.incarnation}: the ledger is in incarnation {self.counter.incarnation} by now; it "
+                "was found to be a copy, and its zones are UNKNOWN again",
+                field="incarnation",
+                found=self.counter.incarnation,
+            )
         targets = self._clear_targets(event)
         confirm = event.all_unknown and self.units.unknown_count > 0
         if not targets and not confirm:
@@ -222,9 +231,30 @@ class Safety(Presence):
                         agent=unit.agent_id,
                     )
                 if unit.state is UnitState.BLOCKED or (unit.state is UnitState.UNKNOWN and not event.agent_id):
+                    self._check_seen(unit, event.seen)
                     self._check_outside(unit)
                     targets.append(unit)
         return targets
+
+    def _check_seen(self, unit: UnitRecord, seen: tuple[SeenUnit, ...]) -> None:
+        """A clearance may arrive late, after the machine that was towed away came back and parked there: it holds for
+        the occupancy that its operator saw, and for no other.
+        """
+        if unit.state is not UnitState.BLOCKED:
+            return
+        named = next((s for s in seen if (s.zone, s.slot) == (unit.zone, unit.slot)), None)
+        if named is not None and (named.agent_id, named.token) == (unit.agent_id, unit.token):
+            return
+        before = f"{named.agent_id} (token {named.token})" if named is not None else "nobody"
+        found = f"{unit.agent_id} (token {unit.token})"
+        raise Refused(
+            Refusal.OCCUPANT_CHANGED,
+            f"seen: {before} in {unit.zone}, slot {unit.slot}; now it is {found}",
+            zone=unit.zone,
+            slot=unit.slot,
+            seen=before,
+            found=found,
+        )
 
     def _named_zones(self, event: ev.ClearAsked) -> Iterable[str]:
         if event.agent_id and not event.zones:

@@ -14,15 +14,17 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from zonelock.v1 import safety_service_pb2 as spb
 from zonelock.v1 import zone_service_pb2 as zpb
 
 from coordinator.core import events as ev
-from coordinator.core.model import BlockCause
+from coordinator.core.model import BlockCause, SeenUnit
 from coordinator.core.rejections import Refusal
 from coordinator.core.routing import MAX_CLAIM_ZONES
 from coordinator.floor import Floor
 from coordinator.rpc.errors import RequestRefused, bad_field, bad_size
 from coordinator.rpc.limits import (
+    MAX_CLEARED_NAMES,
     MAX_COORDINATE_MM,
     MAX_HASH_CHARS,
     MAX_HEADING_MDEG,
@@ -106,6 +108,20 @@ def session_hash(secret: bytes) -> str:
             "session_secret", f"{len(secret)} bytes long", f"{MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} random bytes"
         )
     return hashlib.sha256(secret).hexdigest()
+
+
+def seen_units(units: Sequence[spb.SeenUnit]) -> tuple[SeenUnit, ...]:
+    """What an operator saw before a clearance."""
+    _check_count("seen", len(units), MAX_CLEARED_NAMES)
+    return tuple(
+        SeenUnit(
+            name(f"seen[{i}].zone", unit.zone),
+            integer(f"seen[{i}].slot", unit.slot, 0, MAX_INT),
+            identifier(f"seen[{i}].agent_id", unit.agent_id),
+            token(f"seen[{i}].token", unit.token),
+        )
+        for i, unit in enumerate(units)
+    )
 
 
 def _check_count(field: str, count: int, most: int, refusal: Refusal = Refusal.BAD_FIELD) -> None:

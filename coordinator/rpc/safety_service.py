@@ -115,6 +115,8 @@ class SafetyService(sgrpc.SafetyServiceServicer):
             zones=zones,
             all_unknown=request.all_unknown,
             agent_id=agent_id,
+            seen=requests.seen_units(request.seen),
+            incarnation=requests.integer("incarnation", request.incarnation, 0, MAX_INT),
         )
         answer = await _one_answer(call, event)
         if not isinstance(answer, fx.ZonesCleared):

@@ -175,19 +175,25 @@ class FloorFeed:
             return self._shared[1]
 
     async def _update(self, machine: Machine, changes: Changes) -> zpb.WatchFloorResponse:
-        update = zpb.WatchFloorResponse(epoch=self._runtime.epoch, floor_hash=self._floor.hash)
+        update = self._opening(machine)
         await self._fill(update, machine, sorted(changes.zones), sorted(changes.agents), sorted(changes.stops))
         if changes.waits:
             update.waits.extend(wait_messages(machine, self._runtime.now_ms()))
             update.waits_changed = True
         return update
 
+    def _opening(self, machine: Machine) -> zpb.WatchFloorResponse:
+        return zpb.WatchFloorResponse(
+            epoch=self._runtime.epoch, floor_hash=self._floor.hash, incarnation=machine.counter.incarnation
+        )
+
     async def _whole(self, machine: Machine) -> zpb.WatchFloorResponse:
         """The whole picture. What changes while it is built is pending already and follows in the next message."""
         if self._machine is None:
             self._machine = machine
             machine.take_changes()  # all of what a start changed is in this picture
-        whole = zpb.WatchFloorResponse(snapshot=True, epoch=self._runtime.epoch, floor_hash=self._floor.hash)
+        whole = self._opening(machine)
+        whole.snapshot = True
         stop_ids = views.stop_ids(machine, include_ended=False)
         await self._fill(whole, machine, list(machine.units.zone_names), views.agent_ids(machine), stop_ids)
         whole.waits.extend(wait_messages(machine, self._runtime.now_ms()))

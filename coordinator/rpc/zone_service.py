@@ -70,7 +70,8 @@ class ZoneService(zgrpc.ZoneServiceServicer):
         machine, now_ms = self._runtime.machine, self._runtime.now_ms()
         wanted = requests.names("names", request.names, MAX_CLEARED_NAMES)
         zones = resolve_zones(machine, wanted)
-        return zpb.ListZonesResponse(zones=[zone_message(machine, zone, now_ms) for zone in zones])
+        shown = [zone_message(machine, zone, now_ms) for zone in zones]
+        return zpb.ListZonesResponse(zones=shown, incarnation=machine.counter.incarnation)
 
     @answered
     async def PlanRoute(self, request: zpb.PlanRouteRequest, context: Any) -> zpb.PlanRouteResponse:  # noqa: N802

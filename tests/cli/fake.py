@@ -222,9 +222,12 @@ class FakeCoordinator(
     Acquire: Any = _cardboard
     Release: Any = _cardboard
     Extend: Any = _cardboard
-    ListZones: Any = _cardboard
     ListStops: Any = _cardboard
     ListAudit: Any = _cardboard
+
+    def ListZones(self, request: Any, context: grpc.ServicerContext) -> zone_service_pb2.ListZonesResponse:  # noqa: N802
+        zones = [z for z in canned().zones if not request.names or z.name in request.names]
+        return zone_service_pb2.ListZonesResponse(zones=zones, incarnation=1)
 
     def GetFloor(self, request: Any, context: grpc.ServicerContext) -> zone_service_pb2.GetFloorResponse:  # noqa: N802
         return zone_service_pb2.GetFloorResponse(floor=self.floor)

@@ -99,7 +99,12 @@ def test_an_unavailable_coordinator_is_exit_3(run: Run, fake: FakeCoordinator) -
 
 def test_clear_sends_zones_and_agent(run: Run, fake: FakeCoordinator) -> None:
     cleared = said(run("clear", "Z_32", "--agent", "AGV_03", "--reason", "towed", "--server", fake.target))
-    assert cleared == {"cleared": ["Z_32"]}
+    assert cleared["cleared"] == ["Z_32"]
+    (unit,) = cleared["seen"]
+    assert (unit["zone"], unit["agent_id"]) == ("Z_32", "AGV_03")
+    (seen,) = fake.asked[0].seen
+    assert {"zone": seen.zone, "slot": seen.slot, "agent_id": seen.agent_id, "token": seen.token} == unit
+    assert fake.asked[0].incarnation == 1
     assert (list(fake.asked[0].zones), fake.asked[0].agent_id, fake.asked[0].all_unknown) == (["Z_32"], "AGV_03", False)
 
 
@@ -111,5 +116,11 @@ def test_clear_of_an_agent_alone_finds_what_it_left_behind(run: Run, fake: FakeC
 
 
 def test_clear_all_unknown(run: Run, fake: FakeCoordinator) -> None:
-    assert said(run("clear", "--all-unknown", "--reason", "walked", "--server", fake.target)) == {"cleared": ["Z_40"]}
-    assert fake.asked[0].all_unknown
+    cleared = said(run("clear", "--all-unknown", "--reason", "walked", "--server", fake.target))
+    assert cleared == {"cleared": ["Z_40"], "seen": []}
+    assert (fake.asked[0].all_unknown, fake.asked[0].incarnation) == (True, 1)
+
+
+def test_clear_shows_whom_it_takes_as_gone(run: Run, fake: FakeCoordinator) -> None:
+    result = run("clear", "Z_32", "--reason", "towed", "--server", fake.target, "-o", "table")
+    assert "Z_32, slot 0: AGV_03 (token " in result.stdout

@@ -19,6 +19,7 @@ from coordinator.core.model import (
     FloorRecord,
     FloorSpec,
     Ledger,
+    SeenUnit,
     StopRecord,
     Timing,
     UnitRecord,
@@ -209,12 +210,18 @@ class Bench:
         """The operator looks first: whoever was blocked there has been taken away before the clearance is given."""
         before = {agent: set(places) for agent, places in self.inside.items()}
         self._take_away(tuple(zones), str(more.get("agent_id", "")))
+        more.setdefault("seen", self.seen())
         answers = self.do(
             ev.ClearAsked(now_ms=self.now_ms, conn=0, operator=operator, reason=reason, zones=tuple(zones), **more)
         )
         if any(isinstance(answer, fx.Failed) for answer in answers):
             self.inside = before
         return answers
+
+    def seen(self) -> tuple[SeenUnit, ...]:
+        """What an operator sees who looks now."""
+        blocked = (u for u in self.machine.units if u.state is UnitState.BLOCKED)
+        return tuple(SeenUnit(u.zone, u.slot, u.agent_id, u.token) for u in blocked)
 
     def _take_away(self, zones: tuple[str, ...], agent_id: str) -> None:
         areas = dict(self.floor.areas)

@@ -121,13 +121,15 @@ def clear(
 ) -> None:
     """Confirm that nobody stands in these zones any more. Look first: the coordinator believes you.
 
-    Never takes a live grant away. Names zones or areas, or --all-unknown after a cold start, or --agent.
+    Never takes a live grant away. Names zones or areas, or --all-unknown after a cold start, or --agent. Clears what it
+    shows, and is refused if somebody else stands there by the time it arrives.
     """
     if not zones and not all_unknown and not agent:
         raise click.UsageError("say what is clear: ZONE names, --all-unknown, or --agent AGENT")
     if zones and all_unknown:
         raise click.UsageError("give ZONE names or --all-unknown, not both")
     from zonelock.v1 import safety_service_pb2
+    from zonelock_client.operators import blocked_units
 
     from zonelock_cli.link import Link
 
@@ -145,13 +147,20 @@ def clear(
                     f"`zonelock explain {agent}` shows what it holds.",
                     reason="NOTHING_TO_CLEAR",
                 )
-        cleared = link.clear_zones(
-            safety_service_pb2.ClearZonesRequest(
-                operator=operator, reason=reason, zones=names, all_unknown=all_unknown, agent_id=agent
-            )
+        looked = link.list_zones(names)
+        seen = list(blocked_units(looked.zones, agent)) if not all_unknown else []
+        if not view.json:
+            for unit in seen:
+                view.say(f"{unit.zone}, slot {unit.slot}: {unit.agent_id} (token {unit.token}) is gone, as you say")
+        request = safety_service_pb2.ClearZonesRequest(
+            operator=operator, reason=reason, zones=names, all_unknown=all_unknown, agent_id=agent
         )
+        request.seen.extend(seen)
+        request.incarnation = looked.incarnation
+        cleared = link.clear_zones(request)
     if view.json:
-        view.document({"cleared": cleared})
+        units = [{"zone": u.zone, "slot": u.slot, "agent_id": u.agent_id, "token": u.token} for u in seen]
+        view.document({"cleared": cleared, "seen": units})
     else:
         view.say(f"cleared {len(cleared)}: {' '.join(cleared)}" if cleared else "nothing was occupied or unknown")
 

@@ -142,15 +142,25 @@ class ClearZonesRequest(_message.Message):
     ZONES_FIELD_NUMBER: _builtins.int
     ALL_UNKNOWN_FIELD_NUMBER: _builtins.int
     AGENT_ID_FIELD_NUMBER: _builtins.int
+    SEEN_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     operator: _builtins.str
     reason: _builtins.str
     all_unknown: _builtins.bool
     """Every zone that is UNKNOWN; a floor walked and found empty."""
     agent_id: _builtins.str
     """Only what this agent left behind."""
+    incarnation: _builtins.int
+    """Of the view that the operator saw (ListZonesResponse, WatchFloorResponse); another one is refused. 0: not said."""
     @_builtins.property
     def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Zones or areas by name. A live grant is never cleared (STILL_GRANTED)."""
+
+    @_builtins.property
+    def seen(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeenUnit]:
+        """The BLOCKED units among them as the operator saw them. One that is not named, or whose occupant is another one by now,
+        refuses the whole clearance (OCCUPANT_CHANGED).
+        """
 
     def __init__(
         self,
@@ -160,14 +170,46 @@ class ClearZonesRequest(_message.Message):
         zones: _abc.Iterable[_builtins.str] | None = ...,
         all_unknown: _builtins.bool = ...,
         agent_id: _builtins.str = ...,
+        seen: _abc.Iterable[Global___SeenUnit] | None = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "all_unknown", b"all_unknown", "operator", b"operator", "reason", b"reason", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "all_unknown", b"all_unknown", "incarnation", b"incarnation", "operator", b"operator", "reason", b"reason", "seen", b"seen", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClearZonesRequest: _TypeAlias = ClearZonesRequest  # noqa: Y015
+
+@_typing.final
+class SeenUnit(_message.Message):
+    """One occupied slot of a zone, as Occupant shows it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    SLOT_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    slot: _builtins.int
+    agent_id: _builtins.str
+    token: _builtins.int
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        slot: _builtins.int = ...,
+        agent_id: _builtins.str = ...,
+        token: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "slot", b"slot", "token", b"token", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeenUnit: _TypeAlias = SeenUnit  # noqa: Y015
 
 @_typing.final
 class ClearZonesResponse(_message.Message):

@@ -1428,16 +1428,20 @@ class ListZonesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ZONES_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    """Of the ledger; rises when it was found to be restored from an old copy."""
     @_builtins.property
     def zones(self) -> _containers.RepeatedCompositeFieldContainer[_floor_pb2.ZoneView]: ...
     def __init__(
         self,
         *,
         zones: _abc.Iterable[_floor_pb2.ZoneView] | None = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1569,11 +1573,13 @@ class WatchFloorResponse(_message.Message):
     WAITS_FIELD_NUMBER: _builtins.int
     WAITS_CHANGED_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
+    INCARNATION_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.bool
     """True for the whole picture that opens the stream."""
     epoch: _builtins.int
     floor_hash: _builtins.str
     waits_changed: _builtins.bool
+    incarnation: _builtins.int
     @_builtins.property
     def zones(self) -> _containers.RepeatedCompositeFieldContainer[_floor_pb2.ZoneView]:
         """Changed (or, in a snapshot, all) zones, agents and stops."""
@@ -1600,10 +1606,11 @@ class WatchFloorResponse(_message.Message):
         waits: _abc.Iterable[_floor_pb2.WaitView] | None = ...,
         waits_changed: _builtins.bool = ...,
         totals: Global___Totals | None = ...,
+        incarnation: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "epoch", b"epoch", "floor_hash", b"floor_hash", "snapshot", b"snapshot", "stops", b"stops", "totals", b"totals", "waits", b"waits", "waits_changed", b"waits_changed", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agents", b"agents", "epoch", b"epoch", "floor_hash", b"floor_hash", "incarnation", b"incarnation", "snapshot", b"snapshot", "stops", b"stops", "totals", b"totals", "waits", b"waits", "waits_changed", b"waits_changed", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
