@@ -9,8 +9,8 @@ from core.bench import FLOOR, Bench, only
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
-from coordinator.core.machine import FloorChanged, Machine
-from coordinator.core.model import BlockCause, FloorSpec, Ledger, Mark, StopCause, UnitState, Vacancy, ZoneSpec
+from coordinator.core.machine import FloorChanged
+from coordinator.core.model import BlockCause, FloorSpec, UnitState, Vacancy, ZoneSpec
 from coordinator.core.rejections import Refusal, Rejection
 from coordinator.core.views import stop_view
 
@@ -270,116 +270,6 @@ def test_a_floor_with_someone_on_it_cannot_be_changed_under_them() -> None:
     only(bench.ask("a", "D"), fx.Granted)
 
 
-def test_a_ledger_below_what_an_agent_saw_is_distrusted_whole() -> None:
-    """Restored from an old copy, which knows nothing of the grant that a was given after it was made."""
-    bench = Bench()
-    bench.hello("b")
-    only(bench.ask("b", "C"), fx.Granted)
-    seen = (1 << 40) + 77
-    answers = bench.hello("a", highest_token=seen)
-    stop = only(answers, fx.Welcome).active_stops[0]
-    assert (stop.cause, stop.floor) == (StopCause.LEDGER, True)
-    assert bench.machine.counter.token > seen
-    assert [u.state for u in bench.machine.units.of("A")] == [UnitState.UNKNOWN]
-    assert bench.machine.units.of("C")[0].state is UnitState.BLOCKED  # b is known to stand there
-    bench.start()
-    assert [u.state for u in bench.machine.units.of("A")] == [UnitState.UNKNOWN]
-    for agent in ("a", "b"):
-        bench.hello(agent, highest_token=seen)
-        bench.acknowledge(agent)
-    bench.clear(all_unknown=True)
-    only(bench.reset(stop.stop_id), fx.StopsReported)
-    assert only(bench.ask("a", "A"), fx.Granted).token > seen
-
-
-def seen_of(bench: Bench) -> dict[str, Any]:
-    """What every acknowledgement of the bench's leader says."""
-    return {
-        "highest_epoch": bench.epoch,
-        "highest_revision": bench.revision,
-        "highest_token": bench.machine.counter.token,
-    }
-
-
-def test_an_agent_that_saw_only_a_later_revision_finds_a_restored_ledger_out() -> None:
-    """The first one back was granted nothing since the copy was made, and must not be served from it all the same."""
-    bench = Bench()
-    bench.hello("b")
-    seen = seen_of(bench)
-    copy = (dict(bench.kept), bench.epoch, bench.revision)
-    bench.hello("a", standing_zones=("A",))  # b hears of the commit, and of no token of its own
-    seen["highest_revision"] = bench.revision
-    bench.kept, bench.epoch, bench.revision = copy
-    bench.highest.clear()
-    bench.start()
-    stop = only(bench.hello("b", **seen), fx.Welcome).active_stops[0]
-    assert (stop.cause, stop.floor) == (StopCause.LEDGER, True)
-    assert "saw revision" in stop.reason
-    assert [u.state for u in bench.machine.units.of("A")] == [UnitState.UNKNOWN]
-
-
-def test_an_agent_that_saw_a_later_leader_finds_a_restored_ledger_out() -> None:
-    bench = Bench()
-    copy = (dict(bench.kept), bench.epoch, bench.revision)
-    bench.start()
-    bench.start()
-    bench.hello("b")
-    seen = seen_of(bench)
-    bench.kept, bench.epoch, bench.revision = copy
-    bench.start()
-    stop = only(bench.hello("b", **seen), fx.Welcome).active_stops[0]
-    assert "saw a leader with fence" in stop.reason
-
-
-def test_a_ledger_that_went_on_is_never_distrusted_for_what_was_seen_of_it() -> None:
-    bench = Bench()
-    for _ in range(3):
-        bench.hello("a", **seen_of(bench))
-        token = only(bench.ask("a", "A"), fx.Granted).token
-        bench.release("a", token)
-        bench.hello("a", **seen_of(bench))
-        seen = seen_of(bench)
-        bench.start()
-        bench.hello("a", **seen)
-    assert bench.machine.stops.active() == []
-
-
-def test_a_ledger_that_was_found_out_once_is_not_distrusted_again_for_the_same_marks() -> None:
-    """Agents come back one after the other, each with a mark of the ledger that was lost; one stop is enough."""
-    bench = Bench()
-    bench.start()
-    bench.start()
-    seen = seen_of(bench)
-    bench.epoch, bench.revision = 0, 0
-    bench.start()
-    bench.hello("a", **seen)
-    bench.hello("b", **seen)
-    bench.start()
-    bench.hello("c", **seen)
-    assert [s.cause for s in bench.machine.stops.active()] == [StopCause.LEDGER]
-
-
-def test_a_new_ledger_of_a_floor_declared_empty_goes_on_above_the_old_tokens_without_a_stop() -> None:
-    bench = Bench()
-    bench.kept.clear()
-    bench.assume_empty = False
-    bench.machine = Machine(bench.floor, Ledger(epoch=1), bench.timing, bench.now_ms)
-    bench.do(ev.Started(now_ms=bench.now_ms, assume_empty=True, seen=Mark(epoch=7, revision=9, token=(3 << 40) + 5)))
-    assert bench.machine.stops.active() == []
-    bench.hello("a")
-    token = only(bench.ask("a", "A"), fx.Granted).token
-    assert token > (3 << 40) + 5
-    bench.start()
-    assert bench.machine.units.of("A")[0].token == token
-    assert bench.machine.units.of("B")[0].state is UnitState.FREE
-
-
-def test_a_coordinator_that_saw_more_itself_distrusts_its_ledger() -> None:
-    bench = Bench()
-    bench.do(ev.Started(now_ms=bench.now_ms, seen=Mark(token=1 << 42)))
-    assert [s.cause for s in bench.machine.stops.active()] == [StopCause.LEDGER]
-
-
 def test_a_release_that_was_received_and_lost_ends_without_a_stop() -> None:
     bench = Bench()
     bench.hello("a")
@@ -563,39 +453,3 @@ def test_another_session_of_the_agent_proves_nothing() -> None:
     bench.close("a")
     bench.hello("a", session="rebooted")
     assert only(prove(bench, token), fx.Failed).refusal is Refusal.NOT_HOLDER
-
-
-# -- clearances name what was seen -------------------------------------------------------------------------------------
-
-
-def test_a_clearance_that_arrives_after_the_occupant_came_back_and_parked_is_refused() -> None:
-    """Found by thinking: the request stalls in the network while the machine that was towed away returns."""
-    bench = Bench()
-    bench.hello("a")
-    token = only(bench.ask("a", "A"), fx.Granted).token
-    bench.abandon("a", token)
-    seen = bench.seen()
-    token = only(bench.ask("a", "A"), fx.Granted).token
-    bench.abandon("a", token, block=BlockCause.PARKED)
-    late = ev.ClearAsked(now_ms=bench.now_ms, conn=0, operator="ann", reason="towed", zones=("A",), seen=seen)
-    refused = only(bench.do(late), fx.Failed)
-    assert refused.refusal is Refusal.OCCUPANT_CHANGED
-    assert dict(refused.metadata)["found"] == f"a (token {token})"
-    assert bench.machine.units.of("A")[0].state is UnitState.BLOCKED
-    only(bench.clear("A"), fx.ZonesCleared)
-
-
-def test_a_clearance_that_names_nobody_clears_unknown_zones_and_no_occupied_one() -> None:
-    bench = Bench(assume_empty=False)
-    bench.hello("a", standing_zones=("A",))
-    assert only(bench.clear("A", "B", seen=()), fx.Failed).refusal is Refusal.OCCUPANT_CHANGED
-    assert bench.machine.units.of("B")[0].state is UnitState.UNKNOWN  # all or nothing
-    assert only(bench.clear("B", seen=()), fx.ZonesCleared).zones == ("B",)
-
-
-def test_a_confirmation_of_the_whole_floor_does_not_outlive_the_ledger_that_was_looked_at() -> None:
-    bench = Bench(assume_empty=False)
-    bench.hello("a", highest_token=(1 << 40) + 9)
-    refused = only(bench.clear(all_unknown=True, incarnation=1), fx.Failed)
-    assert refused.refusal is Refusal.OCCUPANT_CHANGED
-    only(bench.clear(all_unknown=True, incarnation=bench.machine.counter.incarnation), fx.ZonesCleared)
