@@ -236,9 +236,14 @@ class CoordinatorRecord:
         self.run += 1
         self._add(t, "takeover", epoch=epoch, revision=revision, counter=counter)
 
-    def handled(self, t: int, event: ev.Event, step: fx.Step) -> None:
-        """One event and what followed from it; a step without writes or stops leaves no line of its own."""
-        self._add(t, "event", seq=step.seq, **event_fields(event))
+    def handled(self, t: int, event: ev.Event, step: fx.Step, *, stream: int | None = None) -> None:
+        """One event and what followed from it; a step without writes or stops leaves no line of its own. `stream` as
+        for `emitted`.
+        """
+        said = event_fields(event)
+        if stream is not None and "conn" in said["fields"]:
+            said["fields"]["conn"] = stream
+        self._add(t, "event", seq=step.seq, **said)
         if step.writes or step.stops:
             self._add(t, "step", **step_fields(step))
 
@@ -260,10 +265,21 @@ class CoordinatorRecord:
             **record_fields(records),
         )  # fmt: skip
 
-    def emitted(self, t: int, send: fx.Send, *, stop: bool = False, echo_frame: int | None = None) -> None:
-        """An answer was handed to the agent's stream."""
+    def emitted(
+        self,
+        t: int,
+        send: fx.Send,
+        *,
+        stop: bool = False,
+        echo_frame: int | None = None,
+        stream: int | None = None,
+    ) -> None:
+        """An answer was handed to the agent's stream: `stream` is its number where each has one of its own in the whole
+        history, otherwise the coordinator's own count is written.
+        """
         fields = answer_fields(send.answer, send.request_id)
-        self._add(t, "emit", agent=send.agent_id, conn=send.conn, stop=stop or None, echo_frame=echo_frame, **fields)
+        conn = send.conn if stream is None else stream
+        self._add(t, "emit", agent=send.agent_id, conn=conn, stop=stop or None, echo_frame=echo_frame, **fields)
 
     def crashed(self, t: int, why: str = "") -> None:
         self.history.add(t, self.coord, "crash", coord=self.coord, why=why or None)

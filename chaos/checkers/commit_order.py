@@ -62,6 +62,10 @@ class _CommitOrder:
                     self._commit(line)
                 case "step":
                     self._step(line)
+                case "event" if line["name"] == "Hello":
+                    # Who was out of reach when the stop was raised is told when it comes back.
+                    for unsaid in self.unsaid.get(line["coord"], {}).values():
+                        unsaid.discard(line.get("agent", ""))
                 case "event" if line["name"] == "ExtendAsked" and line.get("seq"):
                     token = (line.get("fields") or {}).get("token", 0)
                     self.extending.setdefault((line["coord"], token), []).append(line["seq"])

@@ -152,6 +152,7 @@ class _Exclusion:
             self._wind_down(line, agent, line.get("token"))
         elif what in ("boot", "reboot", "down"):
             self._wind_down(line, agent)
+            self.winding_down = {key: until for key, until in self.winding_down.items() if key[0] != agent}
             # A new process knows of no latch and of nothing given back, and uses what it is granted.
             self.latched.pop(agent, None)
             self.returned = {entry for entry in self.returned if entry[0] != agent}

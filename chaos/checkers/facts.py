@@ -89,6 +89,27 @@ class Ledger:
         return [self.stops[s] for s in sorted(self.stops) if self.stops[s]["active"]]
 
 
+@dataclass(slots=True)
+class Sessions:
+    """Whose session speaks on a stream. A second client of the same name is on a stream of its own."""
+
+    _of: dict[tuple[str, int | None, str], str] = field(default_factory=dict)
+
+    def take(self, line: Line) -> None:
+        """Any event line; only a Hello tells."""
+        if line["name"] == "Hello":
+            fields, agent = line.get("fields") or {}, line.get("agent", "")
+            for conn in (fields.get("conn"), None):
+                self._of[line["coord"], conn, agent] = fields.get("session", "")
+
+    def of(self, line: Line) -> str:
+        """The session behind an event, or the one that an emit goes to. Without a stream: the agent's newest; empty
+        when no hello of it was seen.
+        """
+        fields = line.get("fields") or {}
+        return self._of.get((line["coord"], line.get("conn", fields.get("conn")), line.get("agent", "")), "")
+
+
 def is_occupied(unit: Unit | None) -> bool:
     return unit is not None and unit["state"] in ("HELD", "BLOCKED")
 

@@ -12,7 +12,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chaos.checkers.facts import Ledger, Unit, UnitId, granted_in, is_applied, is_occupied, records_emits, slots_of
+from chaos.checkers.facts import (
+    Ledger,
+    Sessions,
+    Unit,
+    UnitId,
+    granted_in,
+    is_applied,
+    is_occupied,
+    records_emits,
+    slots_of,
+)
 from chaos.checkers.verdict import Findings, Violation, token_words
 from chaos.history import Line
 
@@ -41,10 +51,10 @@ class _Fencing:
         """(coordinator, agent, token, answer) of stale operations handled."""
         self.in_order: dict[tuple[str, str, int, str], int] = {}
         """The same of operations that were in order -> how many are not answered yet."""
-        self.sessions: dict[tuple[str, str], str] = {}
+        self.sessions = Sessions()
         self.current: set[tuple[str, str, int]] = set()
-        self.asked: dict[tuple[str, str, str], set[str]] = {}
-        """(coordinator, agent, request) -> the zones that its newest ask names."""
+        self.asked: dict[tuple[str, str, str, str], list[set[str]]] = {}
+        """(coordinator, agent, session, request) -> the zones of each ask under that id."""
 
     def run(self) -> list[Violation]:
         for line in self.findings.lines:
@@ -54,6 +64,7 @@ class _Fencing:
                 case "fault" if line["what"] == "restore":
                     self.ledger = Ledger()
                 case "takeover":
+                    self.asked = {key: zones for key, zones in self.asked.items() if key[0] != line["coord"]}
                     self.decided[line["coord"]] = self.ledger.copy()
                 case "step":
                     self._step(line)
@@ -131,11 +142,14 @@ class _Fencing:
             )
 
     def _check_request(self, line: Line, grant: Mapping[str, Any]) -> None:
-        asked = self.asked.get((line.get("coord", ""), line["agent"], grant.get("request_id", "")))
-        if asked is not None and not asked & set(grant["zones"]):
+        if line.kind != "emit":
+            return
+        asked = self.asked.get((line["coord"], line["agent"], self.sessions.of(line), grant.get("request_id", "")))
+        if asked is not None and not any(zones & set(grant["zones"]) for zones in asked):
+            wanted = sorted(set().union(*asked))
             self.findings.add(
                 line,
-                f"{line['agent']} asked for {', '.join(sorted(asked))} under request {grant['request_id']} and is "
+                f"{line['agent']} asked for {', '.join(wanted)} under request {grant['request_id']} and is "
                 f"granted {', '.join(grant['zones'])}",
                 tokens=[grant["token"]],
                 agents=[line["agent"]],
@@ -160,10 +174,11 @@ class _Fencing:
     def _event(self, line: Line) -> None:
         fields, agent = line.get("fields") or {}, line.get("agent", "")
         coord, token = line["coord"], fields.get("token")
-        if line["name"] == "Hello":
-            self.sessions[coord, agent] = fields.get("session", "")
-        elif line["name"] == "Asked":
-            self.asked[coord, agent, fields.get("request_id", "")] = set(fields.get("zones") or ())
+        self.sessions.take(line)
+        if line["name"] == "Asked":
+            request = fields.get("request_id", "")
+            asks = self.asked.setdefault((coord, agent, self.sessions.of(line), request), [])
+            asks.append(set(fields.get("zones") or ()))
         answer = DONE.get(line["name"])
         if answer is None or not token:
             return
@@ -214,7 +229,7 @@ class _Fencing:
         return int(record["token"]) if record is not None else 0
 
     def _check_session(self, line: Line) -> None:
-        session = self.sessions.get((line["coord"], line["agent"]), "") if line.kind == "emit" else ""
+        session = self.sessions.of(line) if line.kind == "emit" else ""
         if not session:
             return
         for grant in granted_in(line):

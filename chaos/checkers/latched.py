@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from chaos.checkers.facts import DEFAULT_STOP_MS, Floor, Ledger, Stop, granted_in, is_applied
+from chaos.checkers.facts import DEFAULT_STOP_MS, Floor, Ledger, Sessions, Stop, granted_in, is_applied
 from chaos.checkers.verdict import Findings, Violation
 from chaos.history import Line
 
@@ -44,7 +44,9 @@ class Knowledge:
     """What one coordinator process knows of stops: its ledger as loaded, and its own steps since."""
 
     stops: dict[str, Stop] = field(default_factory=dict)
-    told: dict[str, set[str]] = field(default_factory=dict)
+    told: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """(agent, session) -> stops: another session of that name, in another machine perhaps, knows of none."""
+    sessions: Sessions = field(default_factory=Sessions)
 
 
 class _Latched:
@@ -162,16 +164,21 @@ class _Latched:
 
     def _handles(self, line: Line, mine: Knowledge) -> None:
         fields = line.get("fields") or {}
+        mine.sessions.take(line)
+        if line["name"] == "Hello":  # the newest session of a name ends the earlier ones, and what they were told
+            newest = (line.get("agent", ""), fields.get("session", ""))
+            mine.told = {key: told for key, told in mine.told.items() if key[0] != newest[0] or key == newest}
         if line["name"] == "ResetAsked":
             self._asks_reset(fields.get("operator", ""), fields.get("reason", ""), fields.get("stop_ids") or ())
         elif line["name"] in ("Hello", "StopAcked"):
             named = fields.get("latched_stop_ids") or fields.get("stop_ids") or ()
-            mine.told.setdefault(line.get("agent", ""), set()).update(s for s in named if s not in self.ended)
+            told = mine.told.setdefault((line.get("agent", ""), mine.sessions.of(line)), set())
+            told.update(s for s in named if s not in self.ended)
 
     def _emits(self, line: Line, mine: Knowledge) -> None:
-        agent = line["agent"]
+        agent, session = line["agent"], mine.sessions.of(line)
         if line["answer"] == "stop_raised" and line.get("stop_id"):
-            mine.told.setdefault(agent, set()).add(line["stop_id"])
+            mine.told.setdefault((agent, session), set()).add(line["stop_id"])
             self.left.setdefault(line["stop_id"], line)
             return
         if line["answer"] == "stop_ended" and line.get("stop_id") not in self.ended | set(self.resets):
@@ -186,7 +193,7 @@ class _Latched:
                 for stop in mine.stops.values():
                     if self.floor.covers(stop, zone):
                         self._granted_under(line, f"{zone}, which stop {stop['stop_id']} covers", zone, stop["stop_id"])
-            for stop_id in sorted(mine.told.get(agent, set()) & set(mine.stops)):
+            for stop_id in sorted(mine.told.get((agent, session), set()) & set(mine.stops)):
                 self._granted_under(line, f"{', '.join(grant['zones'])} while latched by {stop_id}", "", stop_id)
 
     def _granted_under(self, line: Line, what: str, zone: str, stop_id: str) -> None:

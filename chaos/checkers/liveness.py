@@ -3,10 +3,8 @@
 Judged in the liveness phase only. A want is an agent's set of zones, from its first ask until it is granted them;
 being refused and asking again is one want, giving up is none. Every want ends within the phase's `bound_ms`. A zone
 whose every slot is occupied by those who need no deadline (parked, declared) may be waited for without end, as may
-one that no person has confirmed empty; two agents that wait for each other may not.
-
-And in every phase: who claimed a route, was told that it can finish, and kept to it, is not told later that it is
-caught in a ring of such agents.
+one that no person has confirmed empty; two agents that wait for each other may not. What was promised to
+claimed routes, `promised` judges in every phase.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaos.checkers.facts import Floor, Ledger, granted_in, is_applied
+from chaos.checkers.promised import promised_routes
 from chaos.checkers.verdict import Findings, Violation
 from chaos.history import Line
 
@@ -27,7 +26,7 @@ STAYS = ("PARKED", "DECLARED")
 
 def liveness(lines: Sequence[Line]) -> list[Violation]:
     """Every violation of I9 in the history."""
-    return _Liveness(lines).run()
+    return [*_Liveness(lines).run(), *promised_routes(lines)]
 
 
 @dataclass(slots=True)
@@ -43,19 +42,11 @@ class Want:
     told: bool = False
 
 
-@dataclass(slots=True)
-class Promise:
-    """What is left of a route whose agent was told that it can finish."""
-
-    left: list[str]
-
-
 class _Liveness:
     def __init__(self, lines: Sequence[Line]) -> None:
         self.findings = Findings("I9", lines)
         self.floor, self.ledger = Floor(), Ledger()
         self.wants: dict[tuple[str, tuple[str, ...]], Want] = {}
-        self.promises: dict[str, Promise] = {}
         self.began: int | None = None
         self.bound_ms = DEFAULT_BOUND_MS
 
@@ -66,8 +57,6 @@ class _Liveness:
                     self.floor.take(line)
                 case "commit" if is_applied(line):
                     self.ledger.apply(line)
-                case "takeover":
-                    self.promises.clear()  # claims are volatile; agents claim again
                 case "phase":
                     self._phase(line)
                 case "send":
@@ -100,9 +89,6 @@ class _Liveness:
             if want is None or (want.refused_at is not None and line.t - want.refused_at > ASK_AGAIN_MS):
                 want = self.wants[agent, zones] = Want(agent, zones, line.t, line, set())
             want.requests.add(line.get("request_id", ""))
-            promise = self.promises.get(agent)
-            if promise is not None and not set(zones) <= set(promise.left):
-                del self.promises[agent]  # it left its route
             want.refused_at = None
         elif line["op"] == "cancel":
             for want in self._of_request(agent, line.get("request_id", "")):
@@ -120,16 +106,6 @@ class _Liveness:
             for want in self._of_request(agent, request_id):
                 del self.wants[want.agent, want.zones]
             self.wants.pop((agent, tuple(sorted(grant["zones"]))), None)
-            if agent in self.promises:
-                self.promises[agent].left = [z for z in self.promises[agent].left if z not in grant["zones"]]
-        if line["answer"] == "welcome":
-            self.promises.pop(agent, None)
-        elif line["answer"] == "claimed":
-            self.promises.pop(agent, None)
-            if line.get("can_finish") and line.get("zones"):
-                self.promises[agent] = Promise(list(line["zones"]))
-        elif line["answer"] == "rejected" and line.get("reason") == "WOULD_DEADLOCK":
-            self._check_promise(line)
         if line["answer"] in ("rejected", "failed", "cancelled"):
             for want in self._of_request(agent, line.get("request_id", "")):
                 want.refused_at = line.t
@@ -138,41 +114,6 @@ class _Liveness:
     def _forget(self, agent: str) -> None:
         for key in [k for k in self.wants if k[0] == agent]:
             del self.wants[key]
-
-    # -- promised routes -----------------------------------------------------------------------------------------
-
-    def _check_promise(self, line: Line) -> None:
-        """Follows from the refused agent who holds what the next one needs, through promised agents only."""
-        agent = line["agent"]
-        if agent not in self.promises:
-            return
-        came: dict[str, str] = {}
-        pending = [(agent, zone) for zone in line.get("zones") or ()]
-        while pending:
-            asker, zone = pending.pop(0)
-            for holder in self._holders(zone):
-                if holder == agent and asker != agent:
-                    ring = [asker]
-                    while ring[-1] in came:
-                        ring.append(came[ring[-1]])
-                    self.findings.add(
-                        line,
-                        f"{agent} is told that it is caught in a ring ({', '.join(reversed(ring))}), and all of them "
-                        "were told that they can finish their routes",
-                        agents=ring,
-                        zones=line.get("zones") or (),
-                    )
-                    return
-                promise = self.promises.get(holder)
-                if promise is not None and promise.left and holder not in came and holder != agent:
-                    came[holder] = asker
-                    pending.append((holder, promise.left[0]))
-
-    def _holders(self, zone: str) -> list[str]:
-        """Who holds the zone, when it is full."""
-        units = [self.ledger.units.get((zone, slot)) for slot in range(self.floor.capacity.get(zone, 1))]
-        held = [str(u["agent"]) for u in units if u is not None and u["state"] == "HELD"]
-        return held if len(held) == len(units) else []
 
     # -- the bound -----------------------------------------------------------------------------------------------
 

@@ -110,7 +110,8 @@ class _Vacancy:
             list(zones) or sorted({u["zone"] for u in self.ledger.with_token(token) if is_occupied(u)}) or [EVERYWHERE]
         )
         for zone in named:
-            if self.inside.get((agent, zone)) == "self" and op != "decline" and agent not in self.liars:
+            inside = self.inside.get((agent, zone)) == "self" and op != "decline" and agent not in self.liars
+            if inside and not self._is_over(agent, token, zone):
                 self.findings.add(
                     line,
                     f"{agent} gives {zone} back (token {token_words(token)}) with its body still inside",
@@ -118,6 +119,11 @@ class _Vacancy:
                     zones=[zone],
                 )
         self.returned.setdefault((agent, token), set()).update(named if zones else [*named, EVERYWHERE])
+
+    def _is_over(self, agent: str, token: int, zone: str) -> bool:
+        """Whether the agent has nothing there under that token (any more): giving it back gives nothing."""
+        mine = [u for (name, _), u in self.ledger.units.items() if name == zone and u["agent"] == agent]
+        return not any(unit["token"] == token and is_occupied(unit) for unit in mine)
 
     def _clears(self, line: Line, operator: str, reason: str, zones: Sequence[str] | None) -> None:
         if not operator.strip() or not reason.strip():

@@ -16,16 +16,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from chaos.checkers import CHECKERS, check
+from chaos.checkers import check
 from chaos.mutations import planted
-from chaos.sim.plan import FaultKind, Plan, plan_of
+from chaos.sim.plan import Plan, plan_of
 from chaos.sim.world import Outcome, run
 
 MAX_SHRINK_RUNS = 400
 MS_PER_HOUR = 3_600_000
-
-HISTORY_CHECKERS = tuple(name for name in CHECKERS if name != "I1")
-"""What is asked of the history besides the truth, which sees every body enter, and the core's own invariants."""
 
 AHEAD = 3
 """Seeds handed to each process in advance."""
@@ -40,25 +37,8 @@ def rejudged(outcome: Outcome) -> Outcome:
     """With what the checkers see in its history, where nothing was seen before."""
     if outcome.violations:
         return outcome
-    hushed = (OLD_COPY, CLEARED, LIE) if _lied(outcome.plan) else (OLD_COPY, CLEARED)
-    found = check(outcome.history, only=HISTORY_CHECKERS)
-    found = [v for v in found if not any(h in v.message for h in hushed)]
+    found = check(outcome.history)
     return replace(outcome, violations=tuple(f"[{v.t} ms] {v.invariant}: {v.message}" for v in found))
-
-
-OLD_COPY = "and it has not given it back"
-"""A copy of a grant that reaches an agent after it gave that grant back entitles it to nothing, and a history does not
-show that it is one. That no body moves past its deadline the truth sees by itself."""
-
-CLEARED = "is granted to another session of that name"
-"""A clearance and the next grant may share one commit, in which only the grant is left to see."""
-
-LIE = "with its body still inside"
-"""What an agent says is its own doing; that nobody believes it is the product's, and the truth looks after that."""
-
-
-def _lied(plan: Plan) -> bool:
-    return any(fault.kind is FaultKind.EARLY_RELEASE for fault in plan.faults)
 
 
 @dataclass(frozen=True, slots=True)

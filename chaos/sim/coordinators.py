@@ -8,6 +8,7 @@ switch and started again with nothing but the ledger.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from zonelock.v1 import safety_service_pb2_grpc, zone_service_pb2_grpc
@@ -19,16 +20,18 @@ from chaos.sim.seams import BOOTED, boottime_ms
 from chaos.sim.transport import SimServer
 from chaos.sim.truth import LEDGER
 from coordinator.core import events as ev
-from coordinator.core.effects import Step
+from coordinator.core.effects import Send, Step
 from coordinator.core.invariants import check
 from coordinator.core.machine import Machine
 from coordinator.core.model import Record
+from coordinator.core.rejections import Refusal
 from coordinator.rpc.errors import Tally
 from coordinator.rpc.limits import RpcLimits
 from coordinator.rpc.safety_service import SafetyService
+from coordinator.rpc.session import SessionStream
 from coordinator.rpc.watch import FloorFeed
 from coordinator.rpc.zone_service import ZoneService
-from coordinator.runtime import Halted, Runtime
+from coordinator.runtime import Halted, Outlet, Runtime
 from coordinator.store import codec
 from coordinator.store.etcd import EtcdStore
 from coordinator.store.etcdpb import rpc_pb2
@@ -52,7 +55,7 @@ class SimCoordinator:
         self.record = CoordinatorRecord(world.history, name)
         path.on_write = self._wrote
         self.process: Process | None = None
-        self.runtime: Runtime | None = None
+        self.runtime: WatchedRuntime | None = None
         self.crashes = 0
         self._boots = self._quiet_events = 0
 
@@ -79,7 +82,7 @@ class SimCoordinator:
     def _boot(self) -> None:
         world, process = self.world, current_process()
         store = EtcdStore(ENDPOINT, name=self.name, lease_ms=world.plan.lease_ms, compact_every=0)
-        runtime = Runtime(world.floor.spec(), store, world.timing, now_ms=boottime_ms, wall_time=lambda: BOOTED)
+        runtime = WatchedRuntime(self, store)
         self.runtime = runtime
         limits, tally = RpcLimits(), Tally()
         server = SimServer(world.transport, self.name, process)
@@ -144,14 +147,57 @@ class SimCoordinator:
         world = self.world
         world.events += 1
         if step.writes or step.stops or not isinstance(event, (ev.Heard, ev.Ticked, ev.Committed, ev.Reported)):
-            self.record.handled(world.loop.now_ms, event, step)
-            for send in step.stops:
-                self.record.emitted(world.loop.now_ms, send, stop=True)
+            self.record.handled(world.loop.now_ms, event, step, stream=self._stream_of(event))
         world.truth.on_step(f"{self.name} (ledger {self.record.run})", machine, step)
         self._quiet_events = 0 if step.writes or step.sends or step.stops else self._quiet_events + 1
         if self._quiet_events % CHECK_EVERY == 0:
             for broken in check(machine):
                 world.violate(f"{self.name} after {type(event).__name__}: {broken}")
+
+    def _stream_of(self, event: ev.Event) -> int | None:
+        conn, runtime = getattr(event, "conn", None), self.runtime
+        return runtime.streams.get(conn) if runtime is not None and conn is not None else None
+
+
+class WatchedRuntime(Runtime):
+    """The runtime, with an ear at every outlet."""
+
+    def __init__(self, host: SimCoordinator, store: EtcdStore) -> None:
+        world, self._host = host.world, host
+        self.streams: dict[int, int] = {}
+        """The runtime's own count of a stream -> its number in the history."""
+        super().__init__(world.floor.spec(), store, world.timing, now_ms=boottime_ms, wall_time=lambda: BOOTED)
+
+    def attach(self, outlet: Outlet) -> int:
+        heard = HeardOutlet(self._host, outlet)
+        conn = super().attach(heard)
+        self.streams[conn] = heard.number
+        return conn
+
+
+class HeardOutlet:
+    """Writes down what leaves, when it leaves, under the number of its stream and with the frame that it echoes."""
+
+    def __init__(self, host: SimCoordinator, outlet: Outlet) -> None:
+        self._host, self._outlet = host, outlet
+        stream = outlet if isinstance(outlet, SessionStream) else None
+        self._stream = stream
+        context: Any = stream._context if stream is not None else None
+        self.number: int = context.number if context is not None else 0  # 0: a call, which is no stream
+
+    def deliver(self, sends: Sequence[Send], *, stop: bool) -> None:
+        host, stream = self._host, self._stream
+        if stream is None or stream._trouble is None:
+            for send in sends:
+                echo = stream._frame if stream is not None else None
+                host.record.emitted(host.world.loop.now_ms, send, stop=stop, echo_frame=echo, stream=self.number)
+        self._outlet.deliver(sends, stop=stop)
+
+    def acknowledge(self, frame: int, epoch: int) -> None:
+        self._outlet.acknowledge(frame, epoch)
+
+    def fail(self, refusal: Refusal, message: str) -> None:
+        self._outlet.fail(refusal, message)
 
 
 def machine_class(world: World) -> type[Machine]:

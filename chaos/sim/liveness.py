@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOOK_MS = 500
 HOPS = 3
-"""Zones that every robot must get on by."""
+"""Zones that every robot must get on by, unless it has arrived and wants nothing."""
 
 
 class Liveness:
@@ -67,7 +67,7 @@ class Liveness:
         return [
             f"{r.agent_id} moved on by {r.body.hops - self._hops[r.agent_id]} zones"
             for r in self.world.robots
-            if r.body.hops - self._hops[r.agent_id] < HOPS
+            if r.body.hops - self._hops[r.agent_id] < HOPS and not r.driver.idle
         ]
 
     def _not_at_rest(self, machine: Machine) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import warnings
 from asyncio import base_events, events
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -246,16 +247,18 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._timers.clear()
         for task in self._tasks:
             task._log_destroy_pending = False  # type: ignore[attr-defined]
-        for task in self._tasks:
-            if task.done():
-                if not task.cancelled():
-                    task.exception()
-                continue
-            coroutine = task.get_coro()
-            try:
-                coroutine.close()
-            except BaseException as error:
-                self.failures.append(("dispose", error))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # what a closed coroutine had made and not begun yet
+            for task in self._tasks:
+                if task.done():
+                    if not task.cancelled():
+                        task.exception()
+                    continue
+                coroutine = task.get_coro()
+                try:
+                    coroutine.close()
+                except BaseException as error:
+                    self.failures.append(("dispose", error))
         self._tasks.clear()
         self.close()
 

@@ -14,6 +14,7 @@ from chaos.sim.coordinators import SimCoordinator
 from chaos.sim.etcd import Stored
 from chaos.sim.etcd_client import Anomaly
 from chaos.sim.loop import NS_PER_MS
+from chaos.sim.misuse import Mistake
 from chaos.sim.network import Way
 from chaos.sim.plan import CALM_DELAY_US, Fault, FaultKind
 from chaos.sim.truth import LEDGER
@@ -49,6 +50,7 @@ class Nemesis:
             FaultKind.STUCK: self._stuck,
             FaultKind.LATE_RELEASE: self._late_release,
             FaultKind.CLONE: self._clone,
+            FaultKind.MISUSE: self._misuse,
             FaultKind.OPERATOR_STOP: self._operator_stop,
             FaultKind.AGENT_STOP: self._agent_stop,
             FaultKind.EARLY_RELEASE: self._early_release,
@@ -255,6 +257,11 @@ class Nemesis:
         self._clones.append(clone)
         clone.start()
         self._until(fault.lasts_ms, clone.kill)
+
+    def _misuse(self, fault: Fault) -> None:
+        misuse, mistake = self.world.misuse, Mistake(fault.how)
+        misuse.begin(fault.target, mistake)
+        self._until(fault.lasts_ms, lambda: misuse.end(fault.target, mistake))
 
     # -- people --------------------------------------------------------------------------------------------------
 

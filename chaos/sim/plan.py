@@ -36,6 +36,7 @@ class FaultKind(StrEnum):
     STUCK = "stuck"
     LATE_RELEASE = "late_release"
     CLONE = "clone"
+    MISUSE = "misuse"
     OPERATOR_STOP = "operator_stop"
     AGENT_STOP = "agent_stop"
     EARLY_RELEASE = "early_release"
@@ -72,6 +73,13 @@ class RobotPlan:
     """Tries to prove that it left zones of lost grants, where the floor lets holders do so."""
     blocks: float = 0.0
     """How often it drives inside `async with agent.hold(...)`, which its software sometimes leaves by an exception."""
+
+    routes: bool = False
+    """Claims its routes, keeps to them and waits as long as it was promised to arrive (see `routes`)."""
+    reach: int = 1
+    """Zones that it asks for at once, when it has claimed them."""
+    idles_s: float = 0.0
+    """How long it may stand at the end of its route before it thinks of another one."""
 
     def calm(self) -> RobotPlan:
         """The same robot with sound software and time enough."""
@@ -126,6 +134,7 @@ _WEIGHTS = {
     FaultKind.STUCK: 50,
     FaultKind.LATE_RELEASE: 30,
     FaultKind.CLONE: 20,
+    FaultKind.MISUSE: 60,
     FaultKind.OPERATOR_STOP: 40,
     FaultKind.AGENT_STOP: 25,
     FaultKind.EARLY_RELEASE: 25,
@@ -133,20 +142,23 @@ _WEIGHTS = {
     FaultKind.RESTORE: 0,
 }
 _ANOMALIES = ("lost_answer", "lost_request", "late", "refused")
+_MISTAKES = ("ask_anyway", "change_ask", "foreign_release", "repeat_ask", "repeat_release")
 
 
 def plan_of(seed: int) -> Plan:
     """The plan of a seed."""
     rng = random.Random(f"plan {seed}")
-    shape = rng.choice(SHAPES)
+    traffic = rng.random() < TRAFFIC
+    shape = rng.choice(NARROW if traffic else SHAPES)
     zones = sorted(capacities(shape))
     count = rng.randint(2, 3) if shape in ("aisle", "street") else rng.randint(2, 5)
     starts = rng.sample(zones, count)
-    robots = tuple((f"agv{i + 1}", start, _manners(rng)) for i, start in enumerate(starts))
+    manners = _claims_routes if traffic else _manners
+    robots = tuple((f"agv{i + 1}", start, manners(rng)) for i, start in enumerate(starts))
     coordinators = rng.choice((1, 2, 2, 3))
-    safety_ms = rng.randint(15_000, 45_000)
+    safety_ms = rng.randint(10_000, 32_000)
     hosts = tuple(f"c{i + 1}" for i in range(coordinators))
-    calm = rng.random() < 0.05
+    calm = rng.random() < (0.3 if traffic else 0.05)
     faults = () if calm else _faults(rng, safety_ms, hosts, tuple(r[0] for r in robots), zones)
     return Plan(
         seed=seed,
@@ -162,6 +174,23 @@ def plan_of(seed: int) -> Plan:
     )
 
 
+TRAFFIC = 0.25
+"""The share of seeds in which every agent declares its routes, on floors where they meet."""
+NARROW = ("aisle", "aisle", "ring", "rooms", "street")
+
+
+def _claims_routes(rng: random.Random) -> RobotPlan:
+    return replace(
+        _manners(rng),
+        expected_ms=rng.choice((6_000, 8_000, 15_000)),
+        reckless=False,
+        blocks=0.0,
+        routes=True,
+        reach=rng.choice((1, 2, 3)),
+        idles_s=rng.choice((0.0, 1.0, 10.0, 600.0)),
+    )
+
+
 def _manners(rng: random.Random) -> RobotPlan:
     return RobotPlan(
         stop_ms=rng.choice((100, 300, 600)),
@@ -174,6 +203,9 @@ def _manners(rng: random.Random) -> RobotPlan:
         reckless=rng.random() < 0.4,
         proves=rng.random() < 0.5,
         blocks=rng.choice((0.0, 0.0, 0.5)),
+        routes=rng.random() < 0.1,
+        reach=rng.choice((1, 2)),
+        idles_s=rng.choice((0.0, 3.0)),
     )
 
 
@@ -223,6 +255,7 @@ _PEOPLE_AND_CHANCE = frozenset(
     {
         FaultKind.REBOOT,
         FaultKind.CLONE,
+        FaultKind.MISUSE,
         FaultKind.OPERATOR_STOP,
         FaultKind.AGENT_STOP,
         FaultKind.STUCK,
@@ -241,6 +274,8 @@ def _mishap(rng: random.Random, kind: FaultKind, at_ms: int, agent: str, zones: 
             return Fault(at_ms, kind, agent, int(rng.uniform(200, 5_000)), value=rng.choice((0, 0, 3_000)), how=how)
         case FaultKind.CLONE:
             return Fault(at_ms, kind, agent, int(rng.uniform(1_000, 8_000)), how=rng.choice(zones))
+        case FaultKind.MISUSE:
+            return Fault(at_ms, kind, agent, int(rng.uniform(3_000, 20_000)), how=rng.choice(_MISTAKES))
         case FaultKind.OPERATOR_STOP | FaultKind.FOREIGN_WRITE:
             wide = () if kind is FaultKind.FOREIGN_WRITE else ("floor", "west", "east")
             return Fault(at_ms, kind, rng.choice((*wide, rng.choice(zones))))

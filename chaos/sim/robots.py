@@ -30,6 +30,7 @@ from zonelock_client.grant import Grant
 from chaos.sim import floors
 from chaos.sim.bodies import Body
 from chaos.sim.loop import NS_PER_MS, Process
+from chaos.sim.routes import RouteDriver
 
 if TYPE_CHECKING:
     from chaos.sim.world import World
@@ -62,6 +63,9 @@ class Robot:
         """At the end: finish what is under way and stand."""
         self.tasks_done = 0
         self.goal = ""
+        self.ahead: frozenset[str] = frozenset()
+        """Zones that it was granted ahead of itself and means to enter."""
+        self.driver = RouteDriver(self)
         self._boots = 0
         self._stalemates = 0
         self._left_behind: set[str] = set()
@@ -111,6 +115,7 @@ class Robot:
     def _died(self) -> None:
         self.agent = None
         self._left_behind.clear()
+        self.driver.forget()
 
     def localised(self) -> frozenset[str]:
         """Where it believes it is. After a reboot some localisations say the default pose for a while."""
@@ -146,7 +151,7 @@ class Robot:
 
         # What it stands in after a lost pose is not what it believes: it declares nothing then.
         lost = self.world.loop.true_ns < self.lost_pose_until_ns
-        return await connect(
+        agent = await connect(
             self.world.targets_for(self.agent_id),
             agent_id=self.agent_id,
             agent_kind="agv",
@@ -160,6 +165,8 @@ class Robot:
             on_stop=stand,
             connect_timeout_s=8.0,
         )
+        agent.on_yield(self.driver.asked_to_yield)
+        return agent
 
     async def _work(self, agent: Agent) -> None:
         reports = asyncio.get_running_loop().create_task(self._report_for_ever(agent))
@@ -196,6 +203,8 @@ class Robot:
             await self._enter_floor(agent)
         elif self.quiet and not self.body.between:
             await self._settle_down(agent)
+        elif self.plan.routes and not self.body.between:
+            await self.driver.go_on(agent)
         else:
             await self._hop(agent)
 
@@ -207,6 +216,9 @@ class Robot:
 
     async def _recover(self, agent: Agent, error: Exception) -> None:
         await self._stand()
+        self.driver.forget()
+        if self.plan.routes and isinstance(error, GrantRejected):
+            self.driver.refused(error)
         if isinstance(error, GrantLost) and error.reason == "deadline" and self.plan.says_standing:
             await self._say_standing(agent, error)
         if self.plan.proves and isinstance(error, GrantLost):
@@ -337,12 +349,14 @@ class Robot:
             raise GrantLost("gone", "on the way", token=0, zones=tuple(zones))
         await asyncio.sleep(CONTROL_MS / 1_000)
 
-    async def _give_back(self, agent: Agent) -> None:
+    async def _give_back(self, agent: Agent, keep: frozenset[str] | None = None) -> None:
+        """What it has left; not what it still means to enter (or what is named)."""
         if self.late_release_ms:
             late_ms, self.late_release_ms = self.late_release_ms, 0
             await asyncio.sleep(late_ms / 1_000)
         for grant in agent.grants:
-            left = [z for z in grant.zones if z not in self.body.inside]
+            kept = self.body.inside | (self.ahead if keep is None else keep)
+            left = [z for z in grant.zones if z not in kept]
             if left:
                 await grant.cleared(*left)
 
@@ -388,6 +402,7 @@ class Robot:
             self._report(agent)
 
     async def _settle_down(self, agent: Agent) -> None:
+        self.driver.forget()
         await self._give_back(agent)
         await self._park(agent)
         await asyncio.sleep(0.5)

@@ -27,6 +27,7 @@ _WORDS = {
     FaultKind.STUCK: "a wheel of {target} is stuck for {lasts}",
     FaultKind.LATE_RELEASE: "{target} gives its next zone back {value} ms late",
     FaultKind.CLONE: "another client calls itself {target} for {lasts} and wants {how}",
+    FaultKind.MISUSE: "the software of {target} makes a mistake for {lasts}: {how}",
     FaultKind.OPERATOR_STOP: "an operator stops {target}",
     FaultKind.EARLY_RELEASE: "{target} gives back zones that it still stands in",
     FaultKind.FOREIGN_WRITE: "a person with a shell rewrites a record of {target} in etcd",

@@ -62,6 +62,8 @@ class Transport:
         self.servers: dict[str, SimServer] = {}
         self.silent_hosts: set[str] = set()
         """Hosts without power: nobody answers, not even with a reset."""
+        self.on_write: Callable[[Process, Any], None] | None = None
+        """May add to what is about to leave a client."""
         self.on_request: Callable[[Process, int, Any], None] | None = None
         self.on_response: Callable[[Process, int, Any], None] | None = None
 
@@ -183,6 +185,8 @@ class ClientCall:
         return self._inbox.popleft()
 
     async def write(self, message: Any) -> None:
+        if self._transport.on_write is not None:
+            self._transport.on_write(self.process, message)
         data = self._encode(message)
         while self._wire.up.backlog > WINDOW_ITEMS and self.status is None:  # noqa: ASYNC110 - full windows are rare
             await asyncio.sleep(0.05)
@@ -304,6 +308,11 @@ class ServerCall:
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
         self._wire.down.send(Status(code, details, tuple(trailing_metadata)))
         raise grpc.aio.AbortError
+
+    @property
+    def number(self) -> int:
+        """The same as the client's."""
+        return self._wire.client.number
 
     def peer(self) -> str:
         return f"sim:{self._wire.client.process.name}"

@@ -17,6 +17,7 @@ from chaos.sim.bodies import Body
 from coordinator.core.effects import Step, StopRaised
 from coordinator.core.machine import Machine
 from coordinator.core.model import CounterRecord, StopCause, StopRecord, UnitRecord, UnitState
+from coordinator.core.sessions import Session
 from coordinator.store import codec
 
 LEDGER = b"zonelock/ledger/"
@@ -42,7 +43,9 @@ class Truth:
     foreign: set[str] = field(default_factory=set)
     """Records that somebody else wrote, and that no coordinator has loaded since."""
 
-    _told: dict[tuple[str, str, str], set[str]] = field(default_factory=dict)
+    _told: dict[tuple[str, str], tuple[Session, set[str]]] = field(default_factory=dict)
+    """(coordinator, agent) -> the session that was told of stops. One that another client of that name has ended, and
+    that begins anew, says itself what latches it."""
     _given_before: int = 0
     """The highest token given out before the newest restoration."""
 
@@ -147,8 +150,9 @@ class Truth:
         for send in step.stops:
             session = machine.sessions.get(send.agent_id)
             if session is not None and isinstance(send.answer, StopRaised):
-                told = self._told.setdefault((coordinator, send.agent_id, session.session), set())
-                told.add(send.answer.stop.stop_id)
+                known, told = self._told.get((coordinator, send.agent_id), (session, set()))
+                told = told if known is session else set()
+                self._told[coordinator, send.agent_id] = session, told | {send.answer.stop.stop_id}
         for write in step.writes:
             record = write.record
             if isinstance(record, UnitRecord) and record.state is UnitState.HELD and record.token not in self.granted:
@@ -162,7 +166,10 @@ class Truth:
 
     def _grants(self, coordinator: str, machine: Machine, unit: UnitRecord) -> None:
         """Nobody whom a coordinator has told to stop is granted anything by it before the reset."""
-        for stop_id in sorted(self._told.get((coordinator, unit.agent_id, unit.session), ())):
+        session, told = self._told.get((coordinator, unit.agent_id), (None, set()))
+        if session is None or session is not machine.sessions.get(unit.agent_id):
+            return
+        for stop_id in sorted(told):
             stop = machine.stops.get(stop_id)
             if stop is not None and stop.active:
                 self.violate(f"I5: {coordinator} grants {unit.zone} to {unit.agent_id}, which it has told of {stop_id}")

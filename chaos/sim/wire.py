@@ -34,7 +34,7 @@ class WireRecord:
                 value = getattr(body, name, 0)
                 if value:
                     fields[name] = value
-            if kind in ("ask", "release", "abandon"):
+            if kind in ("ask", "claim", "release", "abandon"):
                 fields["zones"] = list(body.zones)
             if kind == "telemetry":
                 fields |= {"nonce": body.nonce, "inside": list(body.inside_zones)}
@@ -101,6 +101,10 @@ def _said(kind: str, body: Any) -> dict[str, Any]:
         case "rejected":
             reason = pb.RejectReason.Name(body.reason).removeprefix("REJECT_REASON_")
             return {"reason": reason, "zones": list(body.zones), "stop_ids": list(body.stop_ids), "token": body.token}
+        case "claimed":
+            return {"zones": list(body.zones), "can_finish": body.can_finish}
+        case "yield_to":
+            return {"to_zone": body.to_zone}
         case "stop_ended":
             return {"stop_id": body.stop.stop_id}
     return {}

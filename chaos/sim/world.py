@@ -22,6 +22,7 @@ from chaos.sim.etcd import SimEtcd
 from chaos.sim.etcd_client import EtcdPath, client_maker
 from chaos.sim.liveness import Liveness
 from chaos.sim.loop import NS_PER_MS, VirtualLoop, current_process
+from chaos.sim.misuse import Misuse
 from chaos.sim.nemesis import Nemesis
 from chaos.sim.network import Network
 from chaos.sim.operators import SimOperator
@@ -87,6 +88,8 @@ class World:
         ]
         self.robots = [Robot(self, name, self._body(name, zone)) for name, zone, _ in plan.robots]
         self.operator = SimOperator(self)
+        self.misuse = Misuse(self)
+        self.transport.on_write = self.misuse.on_write
         self.nemesis = Nemesis(self)
         self.liveness = Liveness(self)
 
@@ -227,6 +230,7 @@ class World:
             "crashes": sum(c.crashes for c in self.coordinators),
             "takeovers": self.takeovers,
             "faults": self.faults,
+            "misuses": self.misuse.made,
             "hops": sum(r.body.hops for r in self.robots),
             "tasks": sum(r.tasks_done for r in self.robots),
             "stops": len(self.truth.stops),

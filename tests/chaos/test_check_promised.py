@@ -1,0 +1,94 @@
+"""What claimed routes were promised (I9), and whose session speaks on a stream: illegal histories and near misses."""
+
+from __future__ import annotations
+
+from planted.cases import Cases, Made, must_accept, must_refuse
+from planted.hand import Hand
+
+CASES = Cases()
+illegal, legal = CASES.illegal, CASES.legal
+
+
+def two_stand_in_each_others_way(*, claims_last: str = "") -> Hand:
+    """V1 in A is to go through B, V2 in B through A; both claimed, and V2 was told that it can finish."""
+    h = Hand().confirmed()
+    for agent, token, zone in (("V1", 1, "A"), ("V2", 2, "C")):
+        h.grant(agent, token, zone, ms=60_000).body(agent, "enter", zone)
+    h.send("V1", "claim", zones=["B"]).deliver("V1", "claimed", zones=["B"], can_finish=True)
+    h.send("V2", "claim", zones=["B", "A"]).deliver("V2", "claimed", zones=["B", "A"], can_finish=True)
+    if claims_last:
+        h.send(claims_last, "claim", zones=["B"])
+    h.send("V2", "ask", request_id="r2", zones=["B"]).grant("V2", 3, "B", ms=60_000, request_id="r2")
+    h.body("V2", "enter", "B").body("V2", "leave", "C").send("V2", "release", token=2, zones=["C"])
+    return h.commit({"zone": "C", "slot": 0, "state": "FREE", "agent": "V2", "token": 2})
+
+
+@illegal("I9", "wait for each other in a ring, and V2 was told")
+def steps_that_close_a_ring() -> Hand:
+    h = two_stand_in_each_others_way()
+    return h.send("V1", "ask", request_id="r1", zones=["B"]).send("V2", "ask", request_id="r3", zones=["A"])
+
+
+@legal("I9")
+def ring_after_somebody_claimed_anew() -> Hand:
+    h = two_stand_in_each_others_way(claims_last="V1")
+    return h.send("V1", "ask", request_id="r1", zones=["B"]).send("V2", "ask", request_id="r3", zones=["A"])
+
+
+@illegal("I9", "is told that waiting for A cannot help")
+def told_that_it_can_finish_and_that_it_cannot() -> Hand:
+    h = two_stand_in_each_others_way().send("V2", "ask", request_id="r3", zones=["A"])
+    return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK")
+
+
+@legal("I9")
+def told_so_after_an_ask_beside_every_route() -> Hand:
+    h = two_stand_in_each_others_way().send("V3", "ask", request_id="r9", zones=["X"])
+    h.send("V2", "ask", request_id="r3", zones=["A"])
+    return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK")
+
+
+@legal("I3")
+def grant_to_the_session_whose_stream_it_is() -> Hand:
+    """A second client of the name says hello on a stream of its own, and is not welcome."""
+    h = Hand().confirmed().event("Hello", "V1", conn=1, session="s1").event("Hello", "V1", conn=2, session="s2")
+    h.emit("V1", "failed", conn=2, reason="DUPLICATE_AGENT")
+    return h.step(of_session("s1")).commit(of_session("s1")).emit("V1", "granted", conn=1, token=1, zones=["A"])
+
+
+@illegal("I3", "that another session holds")
+def grant_to_the_stream_of_another_session() -> Hand:
+    h = Hand().confirmed().event("Hello", "V1", conn=1, session="s1").event("Hello", "V1", conn=2, session="s2")
+    return (
+        h.step(of_session("s1"))
+        .commit(of_session("s1"))
+        .emit("V1", "welcome", conn=2, grants=[{"token": 1, "zones": ["A"]}])
+    )
+
+
+@legal("I4")
+def stop_for_who_was_out_of_reach() -> Hand:
+    stops = [{"stop_id": "s-1", "active": True}]
+    h = Hand().leads().step(stops=stops, stop_to=["V1"]).commit(stops=stops).event("Hello", "V1", conn=3, session="s1")
+    return h.emit("V1", "stop_raised", stop_id="s-1", stop=True)
+
+
+@legal("I2")
+def repeats_a_release_where_it_stands_under_a_newer_token() -> Hand:
+    h = Hand().confirmed().grant("V1", 1, "A").send("V1", "release", token=1, zones=["A"])
+    h.commit({"zone": "A", "slot": 0, "state": "FREE", "agent": "V1", "token": 1}).grant("V1", 2, "A")
+    return h.body("V1", "enter", "A").send("V1", "release", token=1, zones=["A"])
+
+
+def of_session(session: str) -> dict[str, object]:
+    return {"zone": "A", "slot": 0, "state": "HELD", "agent": "V1", "token": 1, "session": session}
+
+
+@CASES.of_refused()
+def test_an_illegal_history_is_refused_in_words(invariant: str, says: str, made: Made) -> None:
+    must_refuse(invariant, says, made)
+
+
+@CASES.of_accepted()
+def test_a_legal_history_is_accepted_by_every_checker(made: Made) -> None:
+    must_accept(made)
