@@ -23,7 +23,7 @@ from coordinator.core import events as ev
 from coordinator.core.effects import Send, Step
 from coordinator.core.invariants import check
 from coordinator.core.machine import Machine
-from coordinator.core.model import Record
+from coordinator.core.model import NOTHING_SEEN, Mark, Record
 from coordinator.core.rejections import Refusal
 from coordinator.rpc.errors import Tally
 from coordinator.rpc.limits import RpcLimits
@@ -56,6 +56,7 @@ class SimCoordinator:
         path.on_write = self._wrote
         self.process: Process | None = None
         self.runtime: WatchedRuntime | None = None
+        self.marks = KeptMark()
         self.crashes = 0
         self._boots = self._quiet_events = 0
 
@@ -159,6 +160,19 @@ class SimCoordinator:
         return runtime.streams.get(conn) if runtime is not None and conn is not None else None
 
 
+class KeptMark:
+    """The coordinator's high-water file: it outlives the process."""
+
+    def __init__(self) -> None:
+        self._mark = NOTHING_SEEN
+
+    def read(self) -> Mark:
+        return self._mark
+
+    def write(self, mark: Mark) -> None:
+        self._mark = mark
+
+
 class WatchedRuntime(Runtime):
     """The runtime, with an ear at every outlet."""
 
@@ -166,7 +180,14 @@ class WatchedRuntime(Runtime):
         world, self._host = host.world, host
         self.streams: dict[int, int] = {}
         """The runtime's own count of a stream -> its number in the history."""
-        super().__init__(world.floor.spec(), store, world.timing, now_ms=boottime_ms, wall_time=lambda: BOOTED)
+        super().__init__(
+            world.floor.spec(),
+            store,
+            world.timing,
+            marks=host.marks,  # type: ignore[arg-type]  # what a file of that kind does
+            now_ms=boottime_ms,
+            wall_time=lambda: BOOTED,
+        )
 
     def attach(self, outlet: Outlet) -> int:
         heard = HeardOutlet(self._host, outlet)
@@ -193,8 +214,8 @@ class HeardOutlet:
                 host.record.emitted(host.world.loop.now_ms, send, stop=stop, echo_frame=echo, stream=self.number)
         self._outlet.deliver(sends, stop=stop)
 
-    def acknowledge(self, frame: int, epoch: int) -> None:
-        self._outlet.acknowledge(frame, epoch)
+    def acknowledge(self, frame: int, mark: Mark) -> None:
+        self._outlet.acknowledge(frame, mark)
 
     def fail(self, refusal: Refusal, message: str) -> None:
         self._outlet.fail(refusal, message)

@@ -115,7 +115,7 @@ class Plan:
         return replace(self, robots=robots, faults=tuple(f for f in self.faults if f.target != agent_id))
 
 
-# Kinds and how often they come, by weight. A restoration is for plans made by hand (docs/simulator.md says why).
+# Kinds and how often they come, by weight.
 _WEIGHTS = {
     FaultKind.CRASH: 110,
     FaultKind.POWER: 25,
@@ -284,6 +284,8 @@ def _mishap(rng: random.Random, kind: FaultKind, at_ms: int, agent: str, zones: 
         case FaultKind.STUCK:
             return Fault(at_ms, kind, agent, int(rng.uniform(1_000, 15_000)))
         case FaultKind.RESTORE:
-            return Fault(max(at_ms, 8_000), kind, "etcd", int(rng.uniform(300, 3_000)), value=rng.choice((500, 5_000)))
+            return Fault(
+                max(at_ms, 8_000), kind, "etcd", int(rng.uniform(300, 3_000)), value=rng.choice((3_000, 6_000))
+            )
         case _:
             return Fault(at_ms, kind, agent, 0, value=rng.choice((500, 3_000, 9_000)))  # how late, where it matters

@@ -6,6 +6,7 @@ ends; a seam that no longer exists fails at once instead of letting real time in
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 import threading
@@ -26,6 +27,7 @@ from zonelock_client.dead_man import Alarm, DeadMan
 
 import coordinator.rpc.safety_service
 import coordinator.runtime
+import coordinator.safeguards
 import coordinator.store.etcd
 from chaos.sim.loop import NS_PER_MS, PROCESS, current_process
 
@@ -37,6 +39,9 @@ REAL_THREAD = "zonelock-dead-man"
 
 TICK_S = 0.1
 """How often an SDK looks at its clock by itself. It is the larger half of all task switches at the shipped 0.05."""
+
+FILE_S = 0.002
+"""What a small synced write takes."""
 
 _CLOCKED = (
     zonelock_client.agent,
@@ -119,6 +124,17 @@ class _Chance:
         return UUID(bytes=self._rng.randbytes(16))
 
 
+class _NoThreads:
+    """`asyncio` for a module that hands file work to a thread: here it is done after a moment, on the loop."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def to_thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        await asyncio.sleep(FILE_S)
+        return function(*args)
+
+
 class _DeadMen:
     """One for each simulated process, as there is one for each real one."""
 
@@ -158,6 +174,7 @@ def installed(
         (coordinator.rpc.safety_service, "_wall_clock", lambda: BOOTED),
         (coordinator.rpc.safety_service, "uuid4", chance.uuid4),
         (coordinator.runtime, "Machine", machine),
+        (coordinator.safeguards, "asyncio", _NoThreads()),
     ]
     kept = [(module, name, getattr(module, name)) for module, name, _ in seams]
     for module, name, value in seams:

@@ -248,6 +248,9 @@ class TinyEtcd:
     async def revoke_lease(self, lease: int) -> None:
         pass
 
+    async def check_login(self) -> None:
+        pass
+
     async def statuses(self) -> list[Any]:
         return []
 
