@@ -42,7 +42,7 @@ def _stopped_leaders(robots: int) -> Plan:
         safety_ms=40_000,
         liveness_ms=120_000,
         lease_ms=2_000,
-        faults=tuple(Fault(at_ms, FaultKind.PAUSE, "leader", 6_000) for at_ms in range(5_000, 36_000, 5_000)),
+        faults=tuple(Fault(at_ms, FaultKind.PAUSE, "leader", 7_000) for at_ms in range(5_000, 36_000, 5_000)),
     )
 
 
