@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks.report import Effort, Report, machine, versions
 
-NAMES = ("locks", "acquire", "safe_step", "edge", "edge_ring", "cost")
+NAMES = ("locks", "acquire", "safe_step", "edge", "edge_ring", "edge_rules", "cost")
 """Every benchmark is a module of this package with `async def run(effort: Effort) -> Report`."""
 
 
