@@ -17,7 +17,20 @@ from rich.table import Table
 
 from benchmarks.report import Effort, Report, machine, versions
 
-NAMES = ("locks", "acquire", "safe_step", "edge", "edge_ring", "edge_rules", "cost")
+NAMES = (
+    "locks",
+    "wide",
+    "contended",
+    "stops",
+    "soak",
+    "scale",
+    "acquire",
+    "safe_step",
+    "edge",
+    "edge_ring",
+    "cost",
+    "edge_rules",
+)
 """Every benchmark is a module of this package with `async def run(effort: Effort) -> Report`."""
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import grpc
 from zonelock_sim.processes import ServeProcess
 
+from benchmarks.plant import serve_arguments
 from benchmarks.report import Effort, Report, medians, percentile
 from benchmarks.streams import StreamAgent
 from coordinator.store.etcd_client import EtcdClient
@@ -24,7 +25,6 @@ from coordinator.store.local_etcd import LocalEtcd
 
 PAIRS = 400
 AGENTS = (1, 16)
-SERVE = ("--listen", "127.0.0.1:0", "--web", "127.0.0.1:0", "--assume-empty", "-o", "json")
 FLOOR = """\
 format: zonelock.floor/1
 site: bench
@@ -76,7 +76,7 @@ async def coordinators(folder: Path, endpoints: list[str]) -> AsyncIterator[dict
         "sqlite": f"sqlite:{folder / 'ledger.sqlite'}",
         "etcd": f"etcd:{','.join(endpoints)}",
     }
-    running = {name: ServeProcess(["--floor", str(floor), "--store", store, *SERVE]) for name, store in stores.items()}
+    running = {name: ServeProcess(serve_arguments(folder / name, floor, store)) for name, store in stores.items()}
     try:
         yield {name: str((await process.start())["grpc"]) for name, process in running.items()}
     finally:

@@ -26,10 +26,10 @@ WIDTH = 32
 Contender = Callable[[int], Awaitable[Window]]
 
 
-async def agent_streams(target: str, agents: int, seconds: float, run: str) -> Window:
+async def agent_streams(target: str, agents: int, seconds: float, run: str, of_each: int = 1) -> Window:
     """A stream an agent, all from this process."""
     async with grpc.aio.insecure_channel(target) as channel:
-        zones = zones_in_turn(agents, WIDTH)
+        zones = zones_in_turn(agents, WIDTH, of_each)
         fleet = [StreamAgent(channel, f"{run}-{i}", zone) for i, zone in enumerate(zones)]
         await asyncio.gather(*(agent.hello() for agent in fleet))
         window = Window(seconds)
@@ -39,11 +39,11 @@ async def agent_streams(target: str, agents: int, seconds: float, run: str) -> W
     return window
 
 
-async def fleet_frames(target: str, agents: int, seconds: float, run: str) -> Window:
+async def fleet_frames(target: str, agents: int, seconds: float, run: str, of_each: int = 1) -> Window:
     """All agents on one stream."""
     async with grpc.aio.insecure_channel(target) as channel:
-        zones = zones_in_turn(agents, WIDTH)
-        fleet = FleetStream(channel, {f"{run}-{i}": zone for i, zone in enumerate(zones)})
+        zones = zones_in_turn(agents, WIDTH, of_each)
+        fleet = FleetStream(channel, {f"{run}-{i}": [zone] for i, zone in enumerate(zones)})
         await fleet.hello()
         window = Window(seconds)
         await fleet.work(window)

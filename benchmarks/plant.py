@@ -69,11 +69,19 @@ async def plant(floor: str, *, coordinators: int = 3, report: Path | None = None
         path = folder / "floor.yaml"
         path.write_text(floor, encoding="utf-8")
         store = f"etcd:{','.join(etcd.endpoints)}"
-        arguments = ["--floor", str(path), "--store", store, *SERVE]
-        leader = await _serve(stack, WatchedServe(arguments, report) if report else ServeProcess(arguments))
-        standbys = [ServeProcess(arguments) for _ in range(coordinators - 1)]
+        own = [serve_arguments(folder / f"coordinator{i}", path, store) for i in range(coordinators)]
+        leader = await _serve(stack, WatchedServe(own[0], report) if report else ServeProcess(own[0]))
+        standbys = [ServeProcess(arguments) for arguments in own[1:]]
         await asyncio.gather(*(_serve(stack, standby) for standby in standbys))
         yield Plant(leader.target, leader.pid, etcd.endpoints, list(etcd.pids.values()))
+
+
+def serve_arguments(folder: Path, floor: Path, store: str) -> list[str]:
+    """Options for a coordinator that keeps what it keeps in a folder of its own; makes the folder."""
+    folder.mkdir()
+    config = folder / "config.yaml"
+    config.write_text(f"data_dir: {folder}\nname: {folder.name}\n", encoding="utf-8")
+    return ["--config", str(config), "--floor", str(floor), "--store", store, *SERVE]
 
 
 @dataclass(frozen=True, slots=True)

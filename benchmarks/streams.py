@@ -7,7 +7,8 @@ agent asks for its own zones, gives them back when it gets them, and begins agai
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from secrets import token_hex
 
 import grpc
 from zonelock.v1 import zone_service_pb2 as pb
@@ -64,6 +65,9 @@ class StreamAgent:
     def __init__(self, channel: grpc.aio.Channel, name: str, zones: Sequence[str]) -> None:
         self._call = pb_grpc.ZoneServiceStub(channel).Session()
         self.name, self.zones, self._frame, self._asks = name, zones, 0, 0
+        self._run = token_hex(4)
+        self.token = 0
+        self.stop_id = ""
 
     async def send(self, **kind: object) -> None:
         """One operation in a frame of its own; none for a heartbeat."""
@@ -73,7 +77,7 @@ class StreamAgent:
 
     async def ask(self, expected_ms: int = EXPECTED_MS) -> None:
         self._asks += 1
-        await self.send(ask=pb.Ask(request_id=f"r{self._asks}", zones=self.zones, expected_ms=expected_ms))
+        await self.send(ask=pb.Ask(request_id=f"{self._run}.{self._asks}", zones=self.zones, expected_ms=expected_ms))
 
     async def next(self, kind: str) -> pb.Answer:
         """The next answer of this kind. Raises StreamEnded for the end of the stream, a refusal or a rejection."""
@@ -83,6 +87,8 @@ class StreamAgent:
                 raise StreamEnded(f"the stream ended while {self.name} waited for {kind}")
             for answer in frame.answers:
                 said = answer.WhichOneof("kind")
+                if said == "granted":
+                    self.token = answer.granted.token
                 if said == kind:
                     return answer
                 if said in ("failed", "rejected"):
@@ -96,9 +102,9 @@ class StreamAgent:
         """One acquire and release; returns the acquire's milliseconds."""
         asked = time.perf_counter()
         await self.ask()
-        token = (await self.next("granted")).granted.token
+        await self.next("granted")
         took_ms = (time.perf_counter() - asked) * 1000
-        await self.send(release=pb.Release(token=token))
+        await self.send(release=pb.Release(token=self.token))
         await self.next("released")
         return took_ms
 
@@ -113,12 +119,15 @@ class StreamAgent:
 class FleetStream:
     """Many agents on one stream: what all of them have to say by the time an answer comes goes into one frame."""
 
-    def __init__(self, channel: grpc.aio.Channel, zones_of: dict[str, Sequence[str]]) -> None:
+    def __init__(self, channel: grpc.aio.Channel, zones_of: Mapping[str, Sequence[Sequence[str]]]) -> None:
+        """`zones_of`: the sets of zones of each agent, asked for in turn."""
         self._call = pb_grpc.ZoneServiceStub(channel).Session()
         self._zones_of = zones_of
+        self._run = token_hex(4)  # an agent's request ids never come twice, whatever ran before under its name
+        self._turns: dict[str, int] = {}
         self._asked: dict[str, float] = {}
         self._took: dict[str, float] = {}
-        self._frame, self._asks = 0, 0
+        self._frame, self._asks, self.done = 0, 0, 0
 
     async def hello(self) -> None:
         await self._write([hello_of(agent) for agent in self._zones_of])
@@ -140,6 +149,7 @@ class FleetStream:
                         said.append(operation(answer.agent_id, release=pb.Release(token=answer.granted.token)))
                     case "released":
                         window.paired(self._took[answer.agent_id])
+                        self.done += 1
                         if window.over():
                             busy -= 1
                         else:
@@ -152,7 +162,9 @@ class FleetStream:
     def _ask(self, agent: str) -> pb.Operation:
         self._asks += 1
         self._asked[agent] = time.perf_counter()
-        ask = pb.Ask(request_id=f"r{self._asks}", zones=self._zones_of[agent], expected_ms=EXPECTED_MS)
+        turn = self._turns[agent] = self._turns.get(agent, -1) + 1
+        zones = self._zones_of[agent][turn % len(self._zones_of[agent])]
+        ask = pb.Ask(request_id=f"{self._run}.{self._asks}", zones=zones, expected_ms=EXPECTED_MS)
         return operation(agent, ask=ask)
 
     async def _write(self, operations: list[pb.Operation]) -> None:
