@@ -7,8 +7,11 @@ import contextlib
 import gc
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
+
+from zonelock.v1 import cluster_service_pb2 as cpb
 
 from coordinator.config import CoordinatorConfig
 from coordinator.floor import Floor
@@ -16,7 +19,7 @@ from coordinator.high_water import HighWater
 from coordinator.metrics import Metrics
 from coordinator.observe import Observation
 from coordinator.pending_stops import PendingStops
-from coordinator.rpc.server import RpcServer
+from coordinator.rpc.server import ClusterFacts, RpcServer
 from coordinator.rpc.translate import floor_message
 from coordinator.rpc.watch import FloorFeed
 from coordinator.runtime import Runtime
@@ -25,11 +28,15 @@ from coordinator.store.etcd import EtcdStore
 from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.port import Store
 from coordinator.store.sqlite import SqliteStore
+from coordinator.store_view import describe_etcd
 from coordinator.web.server import WebServer
 
 log = logging.getLogger("zonelock.app")
 
 STOP_GRACE_S = 0.5
+RESIGN_S = 2.0
+"""How long a last commit may take; a store that does not answer is left to the lease."""
+ANY_HOST = ("0.0.0.0", "[::]", "")
 
 GC_THRESHOLDS = (20_000, 20, 100)
 """Few and short collections: a full one over 100,000 records holds the event loop for 35 ms."""
@@ -86,7 +93,15 @@ class Coordinator:
         )
         self.observation.follow(self.runtime)
         self._feed = FloorFeed(self.runtime, self.floor)
-        self._rpc = RpcServer(self.runtime, self.floor, config.listen, feed=self._feed, tls=config.server_tls())
+        self._facts = ClusterFacts(peer_tls=config.peer_tls(), describe=self._describe_store)
+        self._rpc = RpcServer(
+            self.runtime,
+            self.floor,
+            config.listen,
+            feed=self._feed,
+            tls=config.server_tls(),
+            facts=self._facts,
+        )
         self._web = (
             WebServer(
                 self._feed,
@@ -106,6 +121,7 @@ class Coordinator:
         try:
             port = await self._rpc.start()
             self.target = f"{_reachable(self.config.listen)}:{port}"
+            self._introduce(port)
             if self._web is not None:
                 self.web_url = f"http://{_reachable(self.config.web)}:{await self._web.start()}/"
         except BaseException:
@@ -114,22 +130,47 @@ class Coordinator:
         self._task = asyncio.create_task(self.runtime.run(), name="zonelock-runtime")
         self.observation.start(lambda: store_bytes(self._store, self.config))
 
+    def _introduce(self, port: int) -> None:
+        """Now that it is known where this coordinator listens, others may be told."""
+        host = self.config.listen.rpartition(":")[0]
+        facts = self._facts
+        facts.address = self.config.advertise or f"{socket.gethostname() if host in ANY_HOST else host}:{port}"
+        facts.name = self.config.name or facts.address
+        self._rpc.line.introduce(facts.name, facts.address)
+        if isinstance(self._store, EtcdStore):
+            self._store.introduce(facts.name, facts.address)
+            facts.leader_id = self._store.identity
+            self._rpc.line.on_change = self._store.follow_by(self._rpc.line)
+
+    async def _describe_store(self, response: cpb.GetClusterResponse) -> None:
+        response.store, response.lease_ms, response.tick_age_ms = self._store.name, self._store.lease_ms, -1
+        response.alarms.extend(self.runtime.safeguards.alarms)
+        if isinstance(self._store, EtcdStore):
+            await describe_etcd(self._store, response)
+
     async def leading(self) -> None:
         """Returns when this coordinator leads and has committed; raises what ended its runtime, if that did."""
+        await self._until(lambda: self.runtime.leading)
+
+    async def ready(self) -> None:
+        """Returns when this coordinator leads, or stands by behind a leader; raises what ended its runtime."""
+        await self._until(lambda: self.runtime.ready)
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
         if self._task is None:
             raise RuntimeError("start() first")
-        reached = asyncio.Event()
-        notice: Callable[[bool], None] = lambda leads: reached.set() if leads else None  # noqa: E731
-        self.runtime.on_leading.append(notice)
-        waiting = asyncio.create_task(reached.wait())
+        changed = asyncio.Event()
+        self.runtime.standby.on_change.append(changed.set)
         try:
-            if not self.runtime.leading:
+            while not reached() and not self._task.done():
+                changed.clear()
+                waiting = asyncio.create_task(changed.wait())
                 await asyncio.wait({self._task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
             if self._task.done():
                 self._task.result()
         finally:
-            waiting.cancel()
-            self.runtime.on_leading.remove(notice)
+            self.runtime.standby.on_change.remove(changed.set)
 
     async def failed(self) -> None:
         """Waits for the runtime to end, and raises what ended it."""
@@ -137,7 +178,9 @@ class Coordinator:
             await asyncio.shield(self._task)
 
     async def stop(self) -> None:
-        """Gives up leadership and closes every stream. Grants stay; agents come back to the next leader."""
+        """Gives up leadership and closes every stream. Grants stay; agents go on to the next leader."""
+        if self._task is not None:
+            await self.runtime.resign(RESIGN_S)
         await self.observation.stop()
         await self._rpc.stop(STOP_GRACE_S)
         if self._web is not None:
@@ -152,7 +195,7 @@ class Coordinator:
 
 def _reachable(address: str) -> str:
     host = address.rpartition(":")[0]
-    return "127.0.0.1" if host in ("0.0.0.0", "[::]", "") else host
+    return "127.0.0.1" if host in ANY_HOST else host
 
 
 def _freeze_once() -> Callable[[bool], None]:

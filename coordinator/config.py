@@ -29,6 +29,7 @@ FILE_FIELDS = (
     "tls_cert",
     "tls_key",
     "tls_client_ca",
+    "tls_ca",
 )
 """Paths that count from the config file's folder when they are relative."""
 
@@ -61,8 +62,14 @@ class CoordinatorConfig(BaseModel):
     )
     tls_key: Path | None = Field(None, description="PEM key of tls_cert, not encrypted.")
     tls_client_ca: Path | None = Field(None, description="Serve only clients with a certificate of this authority.")
+    tls_ca: Path | None = Field(
+        None, description="Authority of the other coordinators' certificates; tls_client_ca when empty."
+    )
     name: str = Field("", description="This coordinator's name for people; its listen address when empty.")
     listen: str = Field("127.0.0.1:7600", description="gRPC address; port 0 picks a free one.")
+    advertise: str = Field(
+        "", description="Where agents and other coordinators reach this one; made of listen when empty."
+    )
     web: str = Field("127.0.0.1:7680", description="Address of the live floor map; empty for none.")
     assume_empty: bool = Field(False, description="Confirm a new ledger's floor without an operator (demonstrations).")
     check_invariants: bool = Field(False, description="Check I1 to I5 and I9 after every event (slow; for tests).")
@@ -78,7 +85,7 @@ class CoordinatorConfig(BaseModel):
     stop_hook_timeout_ms: int = Field(2_000, ge=100, le=60_000, description="The hook is killed after this; an alarm.")
     rho_ppm: int = Field(10_000, ge=0, le=200_000, description="Clock-rate error that both sides allow for.")
 
-    @field_validator("listen", "web")
+    @field_validator("listen", "web", "advertise")
     @classmethod
     def _address(cls, value: str) -> str:
         if not value:
@@ -176,6 +183,12 @@ class CoordinatorConfig(BaseModel):
     def etcd_password(self) -> str:
         """Of `etcd_user`, as its file holds it now; empty for none."""
         return self._password()[0]
+
+    def peer_tls(self) -> TlsFiles | None:
+        """For dialling the other coordinators, which listen as this one does; None without TLS."""
+        if self.tls_cert is None:
+            return None
+        return TlsFiles(self.tls_ca or self.tls_client_ca, self.tls_cert, self.tls_key)
 
     def server_tls(self) -> TlsFiles | None:
         """What the gRPC port shows and asks of clients; None for plain."""

@@ -23,15 +23,15 @@ from typing import Protocol
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
-from coordinator.core.estop import Stops
 from coordinator.core.invariants import check
 from coordinator.core.machine import FloorChanged, InvariantViolation, Machine
-from coordinator.core.model import COUNTER_KEY, CounterRecord, FloorSpec, Mark, StopCause, StopRecord, Timing
+from coordinator.core.model import COUNTER_KEY, CounterRecord, FloorSpec, Mark, StopRecord, Timing
 from coordinator.core.rejections import Refusal
 from coordinator.high_water import HighWater
 from coordinator.hooks import Hooks
 from coordinator.pending_stops import PendingStops
 from coordinator.safeguards import Safeguards
+from coordinator.standby import NotLeading, Standby
 from coordinator.stop_output import StopOutput
 from coordinator.store import codec
 from coordinator.store.port import (
@@ -39,6 +39,7 @@ from coordinator.store.port import (
     CommitTooLarge,
     CommitUncertain,
     Fenced,
+    LeaderSeen,
     Loaded,
     RecordConflict,
     Store,
@@ -82,15 +83,6 @@ class Outlet(Protocol):
 
     def fail(self, refusal: Refusal, message: str) -> None:
         """Ends the stream or call with this status."""
-
-
-class NotLeading(Exception):
-    """This coordinator has no ledger to decide on."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.refusal = Refusal.NOT_LEADER
-        self.message = message
 
 
 class Halted(Exception):
@@ -137,9 +129,15 @@ class Runtime:
         self._timer_ms = 0
         self._last_commit_ms = 0
         self._doubted_ms: int | None = None
-        self._standby_stops = Stops(floor, ())
         self._hooks = hooks or Hooks()
         self.safeguards = Safeguards(pending, outputs, now_ms, marks)
+        self.standby = Standby(floor, store, self.safeguards, now_ms)
+        self._leaving = False
+        self._left = asyncio.Event()
+        self.safeguards = Safeguards(pending, outputs, now_ms, marks)
+        self.standby = Standby(floor, store, self.safeguards, now_ms)
+        self._leaving = False
+        self._left = asyncio.Event()
         self._token = 0
         self._broken: Exception | None = None
         self.on_leading: list[Callable[[bool], None]] = []
@@ -150,8 +148,24 @@ class Runtime:
     def machine(self) -> Machine:
         """The core, to be read only. Raises NotLeading on a standby."""
         if self._machine is None:
-            raise NotLeading(f"this coordinator stands by for {self._store.name}; it has no ledger loaded")
+            raise self.standby.refusal(f"this coordinator stands by for {self._store.name}; it has no ledger loaded")
         return self._machine
+
+    @property
+    def stands_by(self) -> bool:
+        """It has no ledger to decide on. A leader whose store does not commit keeps its own."""
+        return self._machine is None
+
+    @property
+    def ready(self) -> bool:
+        """It does what its role asks for: leads and commits, or stands by behind a leader that lives."""
+        follows = self._machine is None and not self.standby.arriving and not self._store.heir
+        return self.leading or (follows and self.standby.leader is not None)
+
+    async def turn(self) -> None:
+        """Waits for this coordinator to lead while that is to be expected, for a bounded time."""
+        if not self._leaving:
+            await self.standby.turn(lambda: self.leading or self._leaving)
 
     def attach(self, outlet: Outlet) -> int:
         conn = self._next_conn
@@ -171,10 +185,13 @@ class Runtime:
     def submit(self, event: ev.Event) -> None:
         """Handles one event now; answers come through outlets. Raises NotLeading."""
         if self._machine is None and isinstance(event, ev.StopAsked):
-            self._stop_while_standing_by(event)
+            outlet = self._outlets.get(event.conn)
+            refusal, message = self.standby.stop(event)
+            if outlet is not None:
+                outlet.fail(refusal, message)
             return
         if self._machine is None:
-            raise NotLeading(f"this coordinator stands by for {self._store.name}")
+            raise self.standby.refusal(f"this coordinator stands by for {self._store.name}")
         if not self.leading and not isinstance(event, ev.StopAsked):
             raise NotLeading(f"{self._store.name} does not commit at the moment; only stops are taken")
         if isinstance(event, ev.Hello) and self._may_be_outdated(event):
@@ -201,7 +218,7 @@ class Runtime:
 
     def known_stops(self) -> list[StopRecord]:
         """Active stops as far as this coordinator knows, leading or not."""
-        return self._machine.stops.active() if self._machine is not None else self.safeguards.stops_in_flight()
+        return self._machine.stops.active() if self._machine is not None else self.standby.known_stops()
 
     @property
     def on_stop(self) -> list[Callable[[StopRecord], None]]:
@@ -210,25 +227,24 @@ class Runtime:
 
     def zones_in(self, stop: StopRecord) -> list[str]:
         """Every zone in the stop's scope."""
-        return self._standby_stops.zones_in(stop)
+        return self.standby.zones_in(stop)
 
-    def _stop_while_standing_by(self, event: ev.StopAsked) -> None:
-        """A standby has no ledger, but whoever watches stops here hears of this one at once. It is recorded when this
-        coordinator leads, or when an agent that it latched tells the leader.
+    async def record_stops(self, stops: Sequence[StopRecord], timeout_s: float) -> list[StopRecord]:
+        """Puts stops that left at a standby into the ledger; returns what it has of them once they are durable.
+
+        Raises NotLeading on a standby, and when no commit follows in time.
         """
-        outlet = self._outlets.get(event.conn)
-        scope = self._standby_stops.scope_of(event.zone, event.stop_group, floor=event.floor)
-        if scope is None:
-            if outlet is not None:
-                outlet.fail(Refusal.BAD_SCOPE, "scope: give exactly one known zone, stop_group, or the floor")
-            return
-        zones, groups = scope
-        cause = StopCause.AGENT if event.agent_id else StopCause.OPERATOR
-        by = event.agent_id or event.operator
-        self.safeguards.hold(StopRecord(event.stop_id, cause, event.floor, groups, zones, by, event.reason))
-        if outlet is not None:
-            message = "this coordinator stands by: the stop went to those who watch here and is not recorded yet"
-            outlet.fail(Refusal.COMMIT_UNCERTAIN, message)
+        wall, now_ms = self._wall_time(), self.now_ms()
+        machine = self.machine
+        for stop in stops:
+            self._handle(ev.StopRecovered(now_ms=now_ms, stop=stop, recorded_at=wall))
+        told, give_up_ms = {stop.stop_id for stop in stops}, now_ms + int(timeout_s * 1000)
+        while any(stop.stop_id in told for stop in self.safeguards.stops_in_flight()):
+            if self._machine is not machine or self.now_ms() >= give_up_ms:
+                raise self.standby.refusal("the stops left here too, but they are not known to be durable")
+            await asyncio.sleep(MIN_TIMER_MS / 1000)
+        known = [machine.stops.get(stop.stop_id) for stop in stops]
+        return [stop for stop in known if stop is not None]
 
     # -- handling ------------------------------------------------------------------------------------------------
 
@@ -321,12 +337,12 @@ class Runtime:
         """Leads whenever it can, for ever. Raises Halted, FloorChanged, codec errors and store misconfiguration."""
         await self.safeguards.open()
         try:
-            while True:
+            while not self._leaving:
                 self.epoch = await self._store.lead()
-                self._hooks.took_over()
                 try:
                     await self._load()
                     await self._lead()
+                    await self._store.resign()
                 except Fenced as lost:
                     log.warning("another coordinator leads: %s", lost)
                     self._forget(Refusal.NOT_LEADER, "another coordinator leads now")
@@ -337,7 +353,20 @@ class Runtime:
                     ) from conflict
         finally:
             self._forget(Refusal.NOT_LEADER, "this coordinator is shutting down")
+            self._left.set()
             await self.safeguards.close()
+
+    async def resign(self, timeout_s: float) -> None:
+        """Gives the lead up in good order: one last commit of what was decided, then the leader key, then the streams.
+
+        What arrives meanwhile is neither answered nor committed, except stops, which leave as always. `run` ends.
+        """
+        self._leaving = True
+        self._wake.set()
+        self.standby.changed()
+        if self._machine is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._left.wait(), timeout_s)
 
     async def _load(self) -> None:
         loaded = await self._load_patiently()
@@ -362,7 +391,7 @@ class Runtime:
         if leaving:
             self._handle(ev.ReleasesRecalled(now_ms=now_ms, tokens=leaving))
         self.safeguards.took_over(ledger.stops)
-        in_flight = self.safeguards.stops_in_flight()
+        in_flight = self.standby.known_stops()
         self.safeguards.recorded(stop.stop_id for stop in ledger.stops)
         for stop in in_flight:
             self._handle(ev.StopRecovered(now_ms=now_ms, stop=stop, recorded_at=wall))
@@ -376,7 +405,8 @@ class Runtime:
                 await asyncio.sleep(RETRY_S)
 
     async def _lead(self) -> None:
-        """Commits what the core decides until leadership is lost."""
+        """Commits what the core decides until leadership is lost, or is to be given up."""
+        self._wake.set()  # the first commit is what lets agents in
         ticker = asyncio.create_task(self._tick_periodically())
         try:
             while True:
@@ -388,6 +418,8 @@ class Runtime:
                     await self._commit_all()
                 except (CommitUncertain, CommitTooLarge, InvariantViolation) as error:
                     await self._start_over(error)
+                if self._leaving:
+                    return
         finally:
             ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -408,7 +440,7 @@ class Runtime:
             for chunk in _chunks(writes):
                 await self._commit(chunk)
             self._release(batch, sealed)
-            if not self._steps:
+            if not self._steps or self._leaving:
                 return
 
     def _take_batch(self) -> tuple[list[fx.Step], dict[str, fx.Write]]:
@@ -507,18 +539,22 @@ class Runtime:
         if self.leading == leading:
             return
         self.leading = leading
+        self.standby.arriving = False
         log.info("%s", f"leading, epoch {self.epoch}" if leading else "not committing")
         for notice in self.on_leading:
             notice(leading)
+        self.standby.changed()
 
     def _fail_all(self, refusal: Refusal, message: str) -> None:
         for conn in list(self._outlets):
             self._outlets.pop(conn).fail(refusal, message)
 
     def _forget(self, refusal: Refusal, message: str) -> None:
+        self._machine = None
+        self.standby.arriving = False
         self._set_leading(False)
         self._fail_all(refusal, message)
-        self._machine = None
+        self.standby.changed()
         self._steps.clear()
         self._heard.clear()
         self._unsaid.clear()
@@ -540,4 +576,4 @@ def _chunks(writes: dict[str, fx.Write]) -> list[dict[str, fx.Write]]:
     return [dict(items[i : i + MAX_OPERATIONS]) for i in range(0, max(1, len(items)), MAX_OPERATIONS)]
 
 
-__all__ = ["FloorChanged", "Halted", "NotLeading", "Outlet", "Runtime", "StoreError"]
+__all__ = ["FloorChanged", "Halted", "LeaderSeen", "NotLeading", "Outlet", "Runtime", "Standby", "StoreError"]

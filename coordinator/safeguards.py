@@ -42,6 +42,8 @@ class Safeguards:
         self._outputs = StopOutputs(outputs, self.alarm)
         self._stops: dict[str, StopRecord] = {}
         self._stops_changed = asyncio.Event()
+        self._ordered: set[str] = set()
+        """Stops that the outputs here were told of, and not yet of their reset."""
         self._leaving: deque[tuple[int, int]] = deque()
         self._refused_until: dict[tuple[str, str], int] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -97,10 +99,32 @@ class Safeguards:
         self._stops_changed.set()
         self._tell(stop)
 
-    def _tell(self, stop: StopRecord) -> None:
-        self._outputs.order(stop)
+    def keep(self, stop: StopRecord) -> None:
+        """A stop that another coordinator let go, and that may not have reached the ledger."""
+        self._stops[stop.stop_id] = stop
+        self._stops_changed.set()
+
+    def pass_on(self, stop: StopRecord) -> None:
+        """To whoever watches stops here. The outputs are the affair of the coordinator that recorded it."""
         for notice in list(self.on_stop):
             notice(stop)
+
+    def ended(self, stop: StopRecord) -> None:
+        """Another coordinator recorded the reset; outputs that were told of the stop here are told of that."""
+        if self._stops.pop(stop.stop_id, None) is not None:
+            self._stops_changed.set()
+        if stop.stop_id in self._ordered:
+            self._tell(stop)
+        else:
+            self.pass_on(stop)
+
+    def _tell(self, stop: StopRecord) -> None:
+        if stop.active:
+            self._ordered.add(stop.stop_id)
+        else:
+            self._ordered.discard(stop.stop_id)
+        self._outputs.order(stop)
+        self.pass_on(stop)
 
     def durable(self, stop: StopRecord) -> None:
         """The store holds this stop, or its reset."""

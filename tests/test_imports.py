@@ -80,6 +80,7 @@ RULES = (
         "coordinator.safeguards",
         ("coordinator.core", "coordinator.high_water", "coordinator.pending_stops", "coordinator.stop_output"),
     ),
+    Rule("coordinator.standby", ("coordinator.core", "coordinator.safeguards", "coordinator.store.port")),
     Rule(
         "coordinator.runtime",
         (
@@ -88,6 +89,7 @@ RULES = (
             "coordinator.hooks",
             "coordinator.pending_stops",
             "coordinator.safeguards",
+            "coordinator.standby",
             "coordinator.stop_output",
             "coordinator.store.port",
             "coordinator.store.codec",
@@ -98,6 +100,7 @@ RULES = (
         ("coordinator.core", "coordinator.floor", "coordinator.runtime", "coordinator.tls", PROTOCOL),
     ),
     Rule("coordinator.web", ("coordinator.core", "coordinator.floor", "coordinator.rpc.watch", PROTOCOL)),
+    Rule("coordinator.store_view", ("coordinator.store.etcd", "coordinator.store.etcd_client", PROTOCOL)),
     Rule("coordinator.config", ("coordinator.core", "coordinator.floor", "coordinator.tls")),
     Rule("coordinator.hooks", ("coordinator.core",)),
     Rule("coordinator.observe", ("coordinator.core", "coordinator.hooks")),

@@ -37,7 +37,6 @@ class SimEtcd:
         self.applied = self.touched = 0
         self._leases: dict[int, tuple[int, int]] = {}
         self._next_lease = 1
-        self._deletions: list[Callable[[bytes], None]] = []
 
     # -- transactions --------------------------------------------------------------------------------------------
 
@@ -82,8 +81,6 @@ class SimEtcd:
             return
         for notice in self.on_change:
             notice(key, None, self.revision)
-        for watcher in list(self._deletions):
-            watcher(key)
 
     def _range(self, request: rpc_pb2.RangeRequest, response: rpc_pb2.RangeResponse) -> None:
         if request.range_end:
@@ -155,11 +152,3 @@ class SimEtcd:
     def _expire(self, lease: int, expires_ns: int) -> None:
         if self._leases.get(lease, (0, 0))[0] == expires_ns:
             self.revoke(lease)
-
-    # -- watches -------------------------------------------------------------------------------------------------
-
-    def watch_deletions(self, watcher: Callable[[bytes], None]) -> None:
-        self._deletions.append(watcher)
-
-    def unwatch(self, watcher: Callable[[bytes], None]) -> None:
-        self._deletions.remove(watcher)

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from chaos.sim.etcd import EtcdRefused, SimEtcd
 from chaos.sim.loop import NS_PER_MS, VirtualLoop
-from coordinator.store.etcd_client import DEADLINE_S, EndpointStatus, Refused
+from coordinator.store.etcd_client import DEADLINE_S, EndpointStatus, Refused, WatchNotice
 from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
 from coordinator.store.port import CommitUncertain, StoreUnavailable
@@ -134,19 +134,31 @@ class SimEtcdClient:
     async def revoke_lease(self, lease: int) -> None:
         await self._call(lambda: self._path.etcd.revoke(lease), repeatable=True)
 
-    async def wait_deleted(self, key: bytes, from_revision: int, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        gone: asyncio.Future[None] = loop.create_future()
+    async def watch(self, keys: Sequence[bytes], from_revision: int, timeout_s: float, notice: WatchNotice) -> None:
+        """What was written since the revision first, as the newest of each key; told in the watcher's own process."""
+        path, arrived, news = self._path, deque[tuple[bytes, bytes | None, int]](), asyncio.Event()
 
-        def look(deleted: bytes) -> None:
-            if deleted == key and not gone.done() and not self._path.cut:
-                gone.set_result(None)
+        def look(key: bytes, value: bytes | None, revision: int) -> None:
+            if key in keys and not path.cut:
+                arrived.append((key, value, revision))
+                news.set()
 
-        self._path.etcd.watch_deletions(look)
+        for key in keys:
+            stored = path.etcd.kvs.get(key)
+            if stored is None or stored.mod_revision >= from_revision:
+                look(key, stored.value if stored else None, stored.mod_revision if stored else path.etcd.revision)
+        path.etcd.on_change.append(look)
         try:
-            await asyncio.wait({gone}, timeout=timeout_s)
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    await news.wait()
+                    news.clear()
+                    while arrived:
+                        notice(*arrived.popleft())
+        except TimeoutError:
+            return
         finally:
-            self._path.etcd.unwatch(look)
+            path.etcd.on_change.remove(look)
 
     async def check_login(self) -> None:
         """Nobody asks who we are."""

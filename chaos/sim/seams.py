@@ -29,6 +29,7 @@ import coordinator.rpc.safety_service
 import coordinator.runtime
 import coordinator.safeguards
 import coordinator.store.etcd
+import coordinator.store.lookout
 from chaos.sim.loop import NS_PER_MS, PROCESS, current_process
 
 BOOTED = "1970-01-01T00:00:00.000+00:00"
@@ -170,6 +171,7 @@ def installed(
         (zonelock_client.fleet, "process_dead_man", _DeadMen()),
         (coordinator.store.etcd, "EtcdClient", etcd_client),
         (coordinator.store.etcd, "_now_ms", boottime_ms),
+        (coordinator.store.lookout, "now_ms", boottime_ms),
         (coordinator.store.etcd, "uuid", chance),
         (coordinator.rpc.safety_service, "_wall_clock", lambda: BOOTED),
         (coordinator.rpc.safety_service, "uuid4", chance.uuid4),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BUNDLED_FLOOR = "machining"
 LEAD_WAIT_S = 5.0
-"""How long "ready" waits for leadership. A standby says that it is ready, and that it does not lead."""
+"""How long "ready" waits until the coordinator leads, or stands by behind a leader; it says which."""
 
 PROBE_S = 0.5
 PROBE_EVERY_S = 0.2
@@ -104,7 +104,7 @@ async def announce(view: View, coordinator: Coordinator) -> None:
     """Says once that the coordinator serves, and whether it leads."""
     with contextlib.suppress(TimeoutError):
         # Anything else has ended the runtime, and with it `serve`, which reports it: then nothing is ready.
-        await asyncio.wait_for(coordinator.leading(), LEAD_WAIT_S)
+        await asyncio.wait_for(coordinator.ready(), LEAD_WAIT_S)
     runtime = coordinator.runtime
     if view.json:
         view.document(

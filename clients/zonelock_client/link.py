@@ -1,8 +1,9 @@
 """The asyncio shell around a session core: one stream at a time, over the coordinators in turn.
 
 Rules: one task writes (gRPC forbids concurrent writes), and it takes everything queued in a loop iteration into one
-frame; the clock is read before the write; a stream is replaced when it ends, is silent, or leads nowhere, after a
-jittered pause that doubles while nobody welcomes anyone. What agents asked and owe survives in the core. Decides
+frame; the clock is read before the write; a stream is replaced when it ends, is silent, or leads nowhere: by the next
+coordinator at once, where there is another, by the one that a standby names, and after the first round with a jittered
+pause that doubles while nobody welcomes anyone. What agents asked and owe survives in the core. Decides
 nothing by itself.
 """
 
@@ -85,6 +86,7 @@ class Link:
         self._outgoing = asyncio.Event()
         self._restart = asyncio.Event()
         self._welcomed = False
+        self._detour = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._stop_feed = StopFeed(
             targets if len(targets) > 1 else (),  # the session carries the stops of the only one
@@ -97,7 +99,7 @@ class Link:
     @property
     def target(self) -> str:
         """The coordinator that is tried or used now."""
-        return self.targets[0]
+        return self._detour or self.targets[0]
 
     def start(self) -> None:
         self._tasks = [
@@ -150,23 +152,41 @@ class Link:
         self.dispatch()
 
     async def _run(self) -> None:
-        failures = 0
+        failures, left = 0, ""
         while True:
             self._welcomed = False
+            hint = ""
             try:
                 await self._serve(self.target)
             except grpc.aio.AioRpcError as error:
                 self.last_error = from_rpc_error(error)
+                hint = self.last_error.metadata.get("leader", "")
                 logger.info("stream to %s ended: %s", self.target, self.last_error)
             except Exception:
                 logger.exception("stream to %s failed", self.target)
             finally:
                 self.core.stream_closed(boottime_ns())
                 self.dispatch()
-            failures = 0 if self._welcomed else failures + 1
+            failures, left = (0, self.target) if self._welcomed else (failures + 1, left)
+            first_round = len(self.targets) > 1 and failures < len(self.targets)
+            self._turn_to_next(hint if hint != left or not first_round else "")
+            # The first round over several coordinators takes no pause: one of them leads, or is about to.
+            if not first_round:
+                await asyncio.sleep(pause_s(failures - len(self.targets) + 1))
+
+    def _turn_to_next(self, hint: str) -> None:
+        """To the leader that a standby named, else to the next in turn. A leader that nobody configured is tried once:
+        its address is of use only if it can be reached from here.
+        """
+        before = self.target
+        if not self._detour:
             self.targets = (*self.targets[1:], self.targets[0])
-            # The first round over several coordinators is quick: all but one of them only stand by.
-            await asyncio.sleep(pause_s(max(0, failures - len(self.targets) + 1)))
+        self._detour = ""
+        if hint in self.targets:
+            at = self.targets.index(hint)
+            self.targets = (*self.targets[at:], *self.targets[:at])
+        elif hint != before:
+            self._detour = hint
 
     async def _serve(self, target: str) -> None:
         """One stream, from its first frame to its end."""

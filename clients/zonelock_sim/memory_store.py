@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from coordinator.store.port import Loaded, StoreUnavailable, check_size
+from coordinator.store.port import Loaded, StoreUnavailable, Unshared, check_size
 
 
-class MemoryStore:
+class MemoryStore(Unshared):
     """Implements `coordinator.store.port.Store`."""
 
     name = "memory"
@@ -20,6 +20,7 @@ class MemoryStore:
 
     def __init__(self, commit_ms: float) -> None:
         """`commit_ms` is how long a commit takes on the event loop's clock."""
+        super().__init__()
         self._commit_s = commit_ms / 1_000
         self._records: dict[str, bytes] = {}
         self._revision = 0

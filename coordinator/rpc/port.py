@@ -5,13 +5,13 @@ tests that need a runtime in an impossible state can stand in for one. What it g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from coordinator.core.events import Event
 from coordinator.core.machine import Machine
 from coordinator.core.model import StopRecord
-from coordinator.runtime import Outlet
+from coordinator.runtime import LeaderSeen, Outlet, Standby
 
 
 class Runtime(Protocol):
@@ -38,6 +38,24 @@ class Runtime(Protocol):
     def now_ms(self) -> int:
         """CLOCK_BOOTTIME, milliseconds."""
 
+    @property
+    def stands_by(self) -> bool:
+        """It has no ledger to decide on."""
+
+    @property
+    def ready(self) -> bool:
+        """It does what its role asks for: leads and commits, or stands by behind a leader that lives."""
+
+    @property
+    def standby(self) -> Standby:
+        """What it knows while it does not lead."""
+
+    async def turn(self) -> None:
+        """Waits for this coordinator to lead while that is to be expected, for a bounded time."""
+
+    async def record_stops(self, stops: Sequence[StopRecord], timeout_s: float) -> list[StopRecord]:
+        """Puts stops that left at a standby into the ledger; as it has them once that is durable."""
+
     def attach(self, outlet: Outlet) -> int: ...
 
     def detach(self, conn: int) -> None: ...
@@ -58,4 +76,4 @@ class Runtime(Protocol):
         """Raises an exception with `refusal` and `message` when the event cannot be taken."""
 
 
-__all__ = ["Outlet", "Runtime"]
+__all__ = ["LeaderSeen", "Outlet", "Runtime"]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 from uuid import uuid4
 
+import grpc
 from zonelock.v1 import floor_pb2 as fpb
 from zonelock.v1 import safety_service_pb2 as spb
 from zonelock.v1 import safety_service_pb2_grpc as sgrpc
@@ -21,18 +22,19 @@ from coordinator.core import views
 from coordinator.core.model import StopRecord
 from coordinator.core.rejections import Refusal
 from coordinator.rpc import requests
-from coordinator.rpc.errors import RequestRefused, Tally, answered, bad_field
+from coordinator.rpc.errors import DETAILS_KEY, RequestRefused, Tally, answered, bad_field
+from coordinator.rpc.leader_line import FORWARDED, LeaderLine
 from coordinator.rpc.limits import (
     DEFAULT_AUDIT_ENTRIES,
     MAX_AUDIT_ENTRIES,
     MAX_CLEARED_NAMES,
     MAX_INT,
     MAX_NAMES,
-    MAX_STOPS_BEHIND,
     RpcLimits,
 )
 from coordinator.rpc.picture import audit_messages, reported_stop_message, stop_view_message
 from coordinator.rpc.port import Runtime
+from coordinator.rpc.stop_news import StopNews
 from coordinator.rpc.translate import stop_message
 from coordinator.rpc.unary import UnaryCall
 
@@ -40,8 +42,8 @@ from coordinator.rpc.unary import UnaryCall
 class SafetyService(sgrpc.SafetyServiceServicer):
     """Stopping, resetting, clearing, and reading about it."""
 
-    def __init__(self, runtime: Runtime, limits: RpcLimits, tally: Tally) -> None:
-        self._runtime, self._limits = runtime, limits
+    def __init__(self, runtime: Runtime, limits: RpcLimits, tally: Tally, line: LeaderLine | None = None) -> None:
+        self._runtime, self._limits, self._line = runtime, limits, line
         self.tally = tally
         self._watching = 0
 
@@ -73,6 +75,9 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         except RequestRefused as refused:
             if refused.refusal is not Refusal.COMMIT_UNCERTAIN:
                 raise
+            recorded = await self._recorded(stop_id)
+            if recorded is not None:
+                return spb.TripStopResponse(stop=stop_message(recorded))
             message = f"The stop {stop_id!r} was sent to every connected agent, but it is not known to be durable yet."
             raise RequestRefused(refused.refusal, message, (("stop_id", stop_id),)) from refused
         return spb.TripStopResponse(stop=stops[0])
@@ -80,6 +85,8 @@ class SafetyService(sgrpc.SafetyServiceServicer):
     @answered
     async def ResetStop(self, request: spb.ResetStopRequest, context: Any) -> spb.ResetStopResponse:  # noqa: N802
         operator, reason = _who_and_why(request.operator, request.reason)
+        if isinstance(told := await self._by_the_leader("ResetStop", request, context), spb.ResetStopResponse):
+            return told
         if not request.stop_ids:
             raise bad_field("stop_ids", [], "the id of every stop that the reset ends (ListStops shows them)")
         if len(request.stop_ids) > MAX_NAMES:
@@ -100,6 +107,8 @@ class SafetyService(sgrpc.SafetyServiceServicer):
     @answered
     async def ClearZones(self, request: spb.ClearZonesRequest, context: Any) -> spb.ClearZonesResponse:  # noqa: N802
         operator, reason = _who_and_why(request.operator, request.reason)
+        if isinstance(told := await self._by_the_leader("ClearZones", request, context), spb.ClearZonesResponse):
+            return told
         zones = requests.names("zones", request.zones, MAX_CLEARED_NAMES)
         agent_id = requests.optional_identifier("agent_id", request.agent_id)
         if not (zones or request.all_unknown or agent_id):
@@ -126,6 +135,8 @@ class SafetyService(sgrpc.SafetyServiceServicer):
     @answered
     async def RevokeGrants(self, request: spb.RevokeGrantsRequest, context: Any) -> spb.RevokeGrantsResponse:  # noqa: N802
         operator, reason = _who_and_why(request.operator, request.reason)
+        if isinstance(told := await self._by_the_leader("RevokeGrants", request, context), spb.RevokeGrantsResponse):
+            return told
         if request.WhichOneof("target") is None:
             raise bad_field("target", "", "a token, or an agent_id")
         call = UnaryCall(self._runtime, self._limits, "RevokeGrants")
@@ -149,25 +160,15 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         """Written by hand, as in WatchFloor, so that a client that does not read cannot hold up anything."""
         if self._watching >= self._limits.watchers:
             raise RequestRefused(Refusal.QUEUE_FULL, f"{self._watching} clients watch stops here already.")
-        news: asyncio.Queue[StopRecord | None] = asyncio.Queue(MAX_STOPS_BEHIND)
-
-        def take(stop: StopRecord) -> None:
-            if news.full():
-                news.get_nowait()
-                news.put_nowait(None)  # too far behind to be told everything; it must not believe that it was
-            else:
-                news.put_nowait(stop)
-
         await context.send_initial_metadata(())
         self._watching += 1
-        self._runtime.on_stop.append(take)
         try:
-            for stop in self._runtime.known_stops():
-                take(stop)
-            while (told := await news.get()) is not None:
-                await self._write_stop(context, told)
+            with StopNews(self._runtime) as news:
+                for stop in self._runtime.known_stops():
+                    await self._write_stop(context, stop)
+                while (told := await news.next()) is not None:
+                    await self._write_stop(context, told)
         finally:
-            self._runtime.on_stop.remove(take)
             self._watching -= 1
         self._too_slow()
 
@@ -196,6 +197,24 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         limit = requests.integer("limit", request.limit, 0, MAX_AUDIT_ENTRIES) or DEFAULT_AUDIT_ENTRIES
         after_seq = requests.integer("after_seq", request.after_seq, 0, MAX_INT)
         return spb.ListAuditResponse(entries=audit_messages(self._runtime.machine, limit, after_seq))
+
+    async def _by_the_leader(self, method: str, request: Any, context: Any) -> Any:
+        """What the leader answers, where this coordinator stands by; None where it is to be answered here."""
+        if self._line is None or not self._runtime.stands_by:
+            return None
+        if FORWARDED in tuple((key, value) for key, value in context.invocation_metadata() or ()):
+            return None  # two coordinators take each other for the leader: say so rather than go round
+        try:
+            return await self._line.forward(method, request)
+        except grpc.aio.AioRpcError as error:
+            trailer = tuple((key, value) for key, value in error.trailing_metadata() or () if key == DETAILS_KEY)
+            await context.abort(error.code(), error.details() or "", trailer)
+
+    async def _recorded(self, stop_id: str) -> StopRecord | None:
+        """The stop as the leader recorded it, where this coordinator stands by."""
+        if self._line is None or not self._runtime.stands_by:
+            return None
+        return await self._line.recorded(stop_id)
 
     async def _stops_of(self, call: UnaryCall, event: ev.Event) -> list[fpb.Stop]:
         answer = await _one_answer(call, event)

@@ -16,13 +16,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
+from zonelock.v1 import cluster_service_pb2 as cpb
+from zonelock.v1 import cluster_service_pb2_grpc as cgrpc
 from zonelock.v1 import safety_service_pb2 as spb
 from zonelock.v1 import safety_service_pb2_grpc as sgrpc
 from zonelock.v1 import zone_service_pb2 as zpb
 from zonelock.v1 import zone_service_pb2_grpc as zgrpc
 
 from coordinator.floor import Floor
+from coordinator.rpc.cluster_service import ClusterFacts, ClusterService
 from coordinator.rpc.errors import Tally
+from coordinator.rpc.leader_line import LeaderLine
 from coordinator.rpc.limits import RpcLimits
 from coordinator.rpc.port import Runtime
 from coordinator.rpc.safety_service import SafetyService
@@ -34,6 +38,7 @@ log = logging.getLogger(__name__)
 
 ZONE_SERVICE = zpb.DESCRIPTOR.services_by_name["ZoneService"].full_name
 SAFETY_SERVICE = spb.DESCRIPTOR.services_by_name["SafetyService"].full_name
+CLUSTER_SERVICE = cpb.DESCRIPTOR.services_by_name["ClusterService"].full_name
 ALIVE = ""
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -69,6 +74,7 @@ class RpcServer:
         *,
         feed: FloorFeed | None = None,
         tls: TlsFiles | None = None,
+        facts: ClusterFacts | None = None,
     ) -> None:
         self._host, self._port = split_address(listen)
         self._tls = tls
@@ -77,7 +83,10 @@ class RpcServer:
         self.tally = Tally()
         self.feed = feed or FloorFeed(runtime, floor, self._limits)
         self._zones = ZoneService(runtime, floor, self.feed, self._limits, self.tally)
-        self._safety = SafetyService(runtime, self._limits, self.tally)
+        self._facts = facts or ClusterFacts()
+        self.line = LeaderLine(runtime, self._facts.peer_tls)
+        self._safety = SafetyService(runtime, self._limits, self.tally, self.line)
+        self._cluster = ClusterService(runtime, self._limits, self.tally, self._facts)
         self._health = health.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._ready_changed = asyncio.Event()
@@ -88,8 +97,9 @@ class RpcServer:
         server = grpc.aio.server(options=self._options())
         zgrpc.add_ZoneServiceServicer_to_server(self._zones, server)
         sgrpc.add_SafetyServiceServicer_to_server(self._safety, server)
+        cgrpc.add_ClusterServiceServicer_to_server(self._cluster, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        names = (ZONE_SERVICE, SAFETY_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
+        names = (ZONE_SERVICE, SAFETY_SERVICE, CLUSTER_SERVICE, HEALTH_SERVICE, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         port = self._bind(server)
         await self._health.set(ALIVE, SERVING)
@@ -113,6 +123,7 @@ class RpcServer:
             self._readiness.cancel()
         await self._health.enter_graceful_shutdown()
         await self.feed.stop()
+        await self.line.close()
         self._zones.end_sessions("This coordinator is shutting down.")
         await server.stop(grace_s)
 
@@ -201,4 +212,4 @@ def split_address(listen: str) -> tuple[str, int]:
     return host, int(port)
 
 
-__all__ = ["FloorFeed", "ListenError", "PortInUse", "RpcLimits", "RpcServer", "split_address"]
+__all__ = ["ClusterFacts", "FloorFeed", "ListenError", "PortInUse", "RpcLimits", "RpcServer", "split_address"]

@@ -74,6 +74,27 @@ def stop_message(stop: StopRecord) -> fpb.Stop:
         active=stop.active,
         reset_by=stop.reset_by,
         reset_reason=stop.reset_reason,
+        token=stop.token,
+    )
+
+
+def stop_record(stop: fpb.Stop) -> StopRecord:
+    """The record that `stop_message` told of, as another coordinator sends it. Raises ValueError for what is none."""
+    causes = {number: cause for cause, number in STOP_CAUSES.items()}
+    if not stop.stop_id or stop.cause not in causes:
+        raise ValueError(f"stop_id {stop.stop_id!r} with cause {stop.cause}: not a stop")
+    return StopRecord(
+        stop_id=stop.stop_id,
+        cause=causes[stop.cause],
+        floor=stop.floor,
+        stop_groups=tuple(stop.stop_groups),
+        zones=tuple(stop.zones),
+        tripped_by=stop.tripped_by,
+        reason=stop.reason,
+        active=stop.active,
+        reset_by=stop.reset_by,
+        reset_reason=stop.reset_reason,
+        token=stop.token,
     )
 
 

@@ -41,6 +41,7 @@ class ZoneService(zgrpc.ZoneServiceServicer):
 
     @answered
     async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
+        await self._runtime.turn()
         greeting = Greeting(self._floor.site, self._floor.hash, self._floor.version, self._runtime.machine.timing)
         session = SessionStream(self._runtime, self._floor, greeting, self._limits, self.tally, context)
         self._sessions.add(session)
@@ -51,14 +52,17 @@ class ZoneService(zgrpc.ZoneServiceServicer):
 
     @answered
     async def Acquire(self, request: zpb.AcquireRequest, context: Any) -> zpb.AcquireResponse:  # noqa: N802
+        await self._runtime.turn()
         return await unary.acquire(self._runtime, self._limits, request)
 
     @answered
     async def Release(self, request: zpb.ReleaseRequest, context: Any) -> zpb.ReleaseResponse:  # noqa: N802
+        await self._runtime.turn()
         return await unary.release(self._runtime, self._limits, request)
 
     @answered
     async def Extend(self, request: zpb.ExtendRequest, context: Any) -> zpb.ExtendResponse:  # noqa: N802
+        await self._runtime.turn()
         return await unary.extend(self._runtime, self._limits, request, self._floor)
 
     @answered

@@ -17,9 +17,8 @@ import logging
 import os
 import re
 import socket
-import time
 import uuid
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 
 from coordinator.store import etcd_txn
@@ -33,9 +32,13 @@ from coordinator.store.etcd_client import (
 )
 from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
+from coordinator.store.lookout import Lookout, Vacancy, leader_in
+from coordinator.store.lookout import now_ms as _now_ms
 from coordinator.store.port import (
     CommitUncertain,
     Fenced,
+    LeaderLine,
+    LeaderSeen,
     Loaded,
     RecordConflict,
     StoreError,
@@ -54,7 +57,8 @@ LOAD_ATTEMPTS = 3
 COMPACT_EVERY = 20_000
 """Revisions between compactions. Idle ticks alone make 10 a second, and history counts against etcd's quota."""
 KEEP_REVISIONS = 1_000
-STANDBY_POLL_S = 1.0
+TICK_AT_MOST_MS = 50
+"""A busy leader's commits carry the tick this often; an idle one's empty commits are ticks by themselves."""
 CLOCK_MARGIN_PERMILLE = 10
 """How much faster than ours the clock of an etcd member may run."""
 _PREFIX = re.compile(r"[A-Za-z0-9/_.-]{1,64}")
@@ -78,12 +82,14 @@ class EtcdStore:
         *,
         prefix: str = "zonelock/",
         name: str = "",
+        address: str = "",
         lease_ms: int = LEASE_MS,
         deadline_s: float = DEADLINE_S,
         compact_every: int = COMPACT_EVERY,
         access: EtcdAccess | None = None,
     ) -> None:
-        """`name` is for people; `compact_every` is in revisions, 0 leaves compaction to etcd; `access`: TLS and login.
+        """`name` is for people, `address` where agents reach this coordinator. `compact_every` is in revisions; with 0
+        compaction is left to etcd. `access`: TLS and login.
 
         Raises EndpointError (a StoreUnavailable and ValueError), ValueError.
         """
@@ -96,7 +102,10 @@ class EtcdStore:
         self._leader_key = f"{prefix}leader".encode()
         self._tick_key = f"{prefix}tick".encode()
         self._ledger = f"{prefix}ledger/".encode()
-        self._leader_value = _describe_self(name)
+        self.identity = uuid.uuid4().hex
+        """Of this process's lead, for ever: what its leader key says."""
+        self._leader_value = self._describe_self(name, address)
+        self._lookout = Lookout(self._client, self._leader_key, self._tick_key, self._leader_value)
         self._asked_ms = lease_ms
         self._compact_every = compact_every
 
@@ -107,6 +116,7 @@ class EtcdStore:
         self._closed = False
         self._warned: set[str] = set()
         self._ticks = 0
+        self._ticked_ms = 0
         self._compacted = 0
         self._lease = 0
         self._granted_ms = lease_ms
@@ -128,24 +138,49 @@ class EtcdStore:
         left = self._granted_ms * (1000 - CLOCK_MARGIN_PERMILLE) // 1000
         return max(1, left - max(0, self._committed_ms - self._renewed_ms))
 
+    @property
+    def leader(self) -> LeaderSeen | None:
+        return self._lookout.leader
+
+    @property
+    def tick_age_ms(self) -> int:
+        """Since the leader's tick was seen to move: our own last commit, or what the watch told; -1 if never."""
+        return _now_ms() - self._committed_ms if self._epoch else self._lookout.tick_age_ms
+
+    @property
+    def heir(self) -> bool:
+        return self._lookout.heir
+
+    @property
+    def on_standing(self) -> list[Callable[[], None]]:
+        return self._lookout.on_standing
+
+    def introduce(self, name: str, address: str) -> None:
+        """What the leader key will say of this process; before `lead`."""
+        self._leader_value = self._lookout.value = self._describe_self(name, address)
+
+    def _describe_self(self, name: str, address: str) -> bytes:
+        host, pid = socket.gethostname(), os.getpid()
+        told = {"name": name or f"{host}:{pid}", "address": address, "host": host, "pid": pid, "id": self.identity}
+        return json.dumps(told).encode()
+
+    def follow_by(self, line: LeaderLine) -> Callable[[], None]:
+        """Gives a standby its own stream to the leader; call what is returned when the stream opens or closes."""
+        self._lookout.use(line)
+        return self._lookout.look
+
     async def lead(self) -> int:
         self._require_open()
         self._epoch = 0
-        standing_by = ""
         pause = Pause()
         await self._greet()
         while True:
             try:
-                leader, revision = await self._client.read_key(self._leader_key)
-                if leader is None:
-                    if epoch := await self._take_over():
-                        return epoch
-                    continue
-                if leader.value == self._leader_value:
-                    return await self._resume(leader)
-                if standing_by != (standing_by := _name_in(leader)):
-                    log.info("standing by: %s leads (%s)", standing_by, self.name)
-                await self._client.wait_deleted(self._leader_key, revision + 1, STANDBY_POLL_S)
+                vacancy = await self._lookout.vacancy()
+                epoch = await (self._resume(vacancy.leader) if vacancy.ours else self._take_over(vacancy))
+                if epoch:
+                    self._lookout.lead_taken(leader_in(self._leader_kv(epoch)))
+                    return epoch
                 pause = Pause()
             except (StoreUnavailable, CommitUncertain, Fenced) as error:
                 self._require_open()
@@ -227,6 +262,16 @@ class EtcdStore:
         self._mods = None
         return self._epoch
 
+    async def resign(self) -> None:
+        if not self._epoch:
+            return
+        self._epoch = 0
+        try:
+            # Deletes the leader key if, and only if, it still hangs on this lease.
+            await self._client.revoke_lease(self._lease)
+        except StoreUnavailable as error:
+            log.info("could not resign, the lease will expire by itself: %s", error)
+
     async def close(self) -> None:
         if self._closed:
             return
@@ -235,12 +280,7 @@ class EtcdStore:
         for task in behind:
             task.cancel()
         await asyncio.gather(*behind, return_exceptions=True)
-        if self._epoch:
-            try:
-                # Deletes the leader key if, and only if, it still hangs on this lease.
-                await self._client.revoke_lease(self._lease)
-            except StoreUnavailable as error:
-                log.info("could not resign, the lease will expire by itself: %s", error)
+        await self.resign()
         await self._client.close()
 
     async def status(self) -> EtcdStatus:
@@ -252,16 +292,21 @@ class EtcdStore:
             leader = None
         if leader is None:
             return EtcdStatus("", 0, endpoints)
-        return EtcdStatus(_name_in(leader), leader.mod_revision, endpoints)
+        return EtcdStatus(leader_in(leader).name, leader.mod_revision, endpoints)
 
-    async def _take_over(self) -> int:
-        """Puts the leader key if it is absent: the new fence, or 0 when another key was first."""
+    async def _take_over(self, vacancy: Vacancy) -> int:
+        """Puts the leader key where nothing has changed since the vacancy was seen: the new fence, or 0."""
         asked_ms = _now_ms()
         lease, ttl_s = await self._client.grant_lease(-(-self._asked_ms // 1000))
-        request = rpc_pb2.TxnRequest(
-            compare=[etcd_txn.unchanged(self._leader_key, 0)],
-            success=[etcd_txn.put(self._leader_key, self._leader_value, lease)],
-        )
+        compare = [etcd_txn.unchanged(self._leader_key, 0)]
+        if vacancy.leader is not None:
+            # A leader whose tick moved since is alive, whatever its streams look like.
+            compare = [
+                etcd_txn.unchanged(self._leader_key, vacancy.leader.mod_revision),
+                etcd_txn.unchanged(self._tick_key, vacancy.tick_revision),
+            ]
+        put = etcd_txn.put(self._leader_key, self._leader_value, lease)
+        request = rpc_pb2.TxnRequest(compare=compare, success=[put])
         reply = await self._client.txn(request, repeatable=False)
         if not reply.succeeded:
             return 0
@@ -275,8 +320,13 @@ class EtcdStore:
         self._mods = None
         return self._epoch
 
-    async def _resume(self, leader: kv_pb2.KeyValue) -> int:
+    def _leader_kv(self, epoch: int) -> kv_pb2.KeyValue:
+        return kv_pb2.KeyValue(value=self._leader_value, mod_revision=epoch)
+
+    async def _resume(self, leader: kv_pb2.KeyValue | None) -> int:
         """Leads by a key that an earlier attempt of ours left, under which delayed transactions may be on their way."""
+        if leader is None:
+            return 0
         self._epoch, self._lease = leader.mod_revision, leader.lease
         self._renewed_ms = 0
         return await self.refence()
@@ -313,18 +363,22 @@ class EtcdStore:
 
     def _fenced_txn(self, *operations: rpc_pb2.RequestOp) -> rpc_pb2.TxnRequest:
         """A tick with something behind it. The tick makes a read go through Raft."""
-        self._ticks += 1
         return rpc_pb2.TxnRequest(
             compare=[etcd_txn.unchanged(self._leader_key, self._epoch)],
-            success=[etcd_txn.put(self._tick_key, f"{self._epoch} {self._ticks}".encode()), *operations],
+            success=[self._tick(), *operations],
             failure=[etcd_txn.get(self._leader_key)],
         )
+
+    def _tick(self) -> rpc_pb2.RequestOp:
+        self._ticks += 1
+        self._ticked_ms = _now_ms()
+        return etcd_txn.put(self._tick_key, f"{self._epoch} {self._ticks}".encode())
 
     def _transaction(self, writes: Mapping[str, bytes | None]) -> rpc_pb2.TxnRequest:
         if not writes or self._mods is None:
             return self._fenced_txn()
         compare = [etcd_txn.unchanged(self._leader_key, self._epoch)]
-        success = []
+        success = [self._tick()] if _now_ms() - self._ticked_ms >= TICK_AT_MOST_MS else []
         for key, value in writes.items():
             path = self._ledger + key.encode()
             compare.append(etcd_txn.unchanged(path, self._mods.get(key, 0)))
@@ -364,7 +418,7 @@ class EtcdStore:
         lost, self._epoch = self._epoch, 0
         if leader is None:
             return Fenced(f"this coordinator's lease expired (its fence was {lost}); nobody leads")
-        return Fenced(f"{_name_in(leader)} leads now (fence {leader.mod_revision}, ours was {lost})")
+        return Fenced(f"{leader_in(leader).name} leads now (fence {leader.mod_revision}, ours was {lost})")
 
     def _renew_behind(self, committed_ms: int) -> None:
         """At most every quarter of the lease, in the background, and only after a commit (no zombie leader)."""
@@ -413,20 +467,3 @@ async def _quietly(what: str, work: Coroutine[object, object, None]) -> None:
         await work
     except StoreUnavailable as error:
         log.info("could not %s: %s", what, error)
-
-
-def _describe_self(name: str) -> bytes:
-    host, pid = socket.gethostname(), os.getpid()
-    return json.dumps({"name": name or f"{host}:{pid}", "host": host, "pid": pid, "id": uuid.uuid4().hex}).encode()
-
-
-def _name_in(leader: kv_pb2.KeyValue) -> str:
-    try:
-        return str(json.loads(leader.value)["name"])
-    except (ValueError, KeyError, TypeError):
-        return f"an unknown leader ({leader.value[:64]!r})"
-
-
-def _now_ms() -> int:
-    """Runs through suspend: a lease expires while we sleep."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

@@ -50,6 +50,9 @@ PRODUCTION_FLOORS = ((3, 5, 28), (3, 6, 9))
 
 _T = TypeVar("_T")
 
+WatchNotice = Callable[[bytes, bytes | None, int], None]
+"""Told (key, its value or None when it was deleted, mod_revision)."""
+
 
 class Refused(StoreUnavailable):
     """The cluster said no without executing the call, and every member would."""
@@ -218,22 +221,28 @@ class EtcdClient:
             lambda m: m.lease.LeaseRevoke(request, timeout=self._deadline_s, metadata=m.metadata), repeatable=True
         )
 
-    async def wait_deleted(self, key: bytes, from_revision: int, timeout_s: float) -> None:
-        """Returns when the key was deleted at or after the revision, or after the timeout.
+    async def watch(self, keys: Sequence[bytes], from_revision: int, timeout_s: float, notice: WatchNotice) -> None:
+        """Tells `notice` of each write and deletion of the keys at or after the revision, until the timeout.
 
-        Only a hint, to be checked by reading. Raises StoreUnavailable when no member keeps the watch.
+        Only hints, to be checked by reading: a member may lag, and what it told may come again from the next one.
+        Raises StoreUnavailable when no member keeps the watch.
         """
-        create = rpc_pb2.WatchCreateRequest(
-            key=key, start_revision=from_revision, filters=[rpc_pb2.WatchCreateRequest.NOPUT]
-        )
+        creates = [
+            rpc_pb2.WatchRequest(create_request=rpc_pb2.WatchCreateRequest(key=key, start_revision=from_revision))
+            for key in keys
+        ]
 
         async def watch(member: _Member) -> None:
             call = member.watch.Watch(timeout=timeout_s, metadata=member.metadata)
             try:
-                await call.write(rpc_pb2.WatchRequest(create_request=create))
+                for create in creates:
+                    await call.write(create)
                 while isinstance(reply := await call.read(), rpc_pb2.WatchResponse):
-                    if reply.events or reply.canceled:
+                    if reply.canceled:
                         return
+                    for event in reply.events:
+                        gone = event.type == kv_pb2.Event.DELETE
+                        notice(event.kv.key, None if gone else event.kv.value, event.kv.mod_revision)
             except AioRpcError as error:
                 if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                     raise

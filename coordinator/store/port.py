@@ -8,7 +8,7 @@ reloads before it decides anything else. Stores keep bytes; `codec` alone knows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,8 +61,41 @@ class Loaded:
     epoch: int
 
 
+@dataclass(frozen=True, slots=True)
+class LeaderSeen:
+    """The leader as its key tells of it. `address` is where agents reach it; `identity` is one process's, for ever."""
+
+    name: str
+    address: str
+    identity: str
+    epoch: int
+
+
+class LeaderLine(Protocol):
+    """A standby's own stream to the leader, beside the store: what tells a leader that died from one that is slow."""
+
+    @property
+    def closed(self) -> bool:
+        """The stream to the leader followed now was open, and has ended; silence is not an end."""
+
+    def follow(self, leader: LeaderSeen | None) -> None:
+        """Keeps a stream to this leader from now on; to nobody with None."""
+
+
 class Store(Protocol):
     """Implemented by `sqlite.SqliteStore` and `etcd.EtcdStore`."""
+
+    @property
+    def leader(self) -> LeaderSeen | None:
+        """Who leads as far as a standby knows; None where nobody does, and in a store that is never shared."""
+
+    @property
+    def heir(self) -> bool:
+        """This process stands by, and the leader seems to be gone: it may lead before long."""
+
+    @property
+    def on_standing(self) -> list[Callable[[], None]]:
+        """Called when `leader` or `heir` may have changed."""
 
     @property
     def name(self) -> str:
@@ -98,5 +131,29 @@ class Store(Protocol):
         Waits for as long as the store cannot be asked; `load` must follow. Raises Fenced.
         """
 
+    async def resign(self) -> None:
+        """Gives up the lead so that another can take it at once; the store stays open. Does nothing without the lead.
+
+        A leader that cannot say so (no quorum) is followed when its lease ends.
+        """
+
     async def close(self) -> None:
         """Gives up leadership if held. Idempotent."""
+
+
+class Unshared:
+    """The standing of a store that no second process can lead: nobody to stand by for, nobody to hand over to."""
+
+    def __init__(self) -> None:
+        self.on_standing: list[Callable[[], None]] = []
+
+    @property
+    def leader(self) -> LeaderSeen | None:
+        return None
+
+    @property
+    def heir(self) -> bool:
+        return False
+
+    async def resign(self) -> None:
+        """The lead goes with the process."""

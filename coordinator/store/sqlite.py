@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from coordinator.store.port import CommitUncertain, Fenced, Loaded, StoreError, StoreUnavailable, check_size
+from coordinator.store.port import CommitUncertain, Fenced, Loaded, StoreError, StoreUnavailable, Unshared, check_size
 from coordinator.store.retry import Pause
 from coordinator.store.sqlite_file import MEMORY, LedgerFile
 
@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-class SqliteStore:
+class SqliteStore(Unshared):
     """Implements `port.Store` over a file path, or over ":memory:" (gone when closed)."""
 
     def __init__(self, path: str) -> None:
+        super().__init__()
         self._file = LedgerFile(path)
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-store")
         self._epoch = 0

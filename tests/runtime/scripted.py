@@ -8,14 +8,15 @@ from collections.abc import Mapping, Sequence
 from coordinator.core import effects as fx
 from coordinator.core.model import Mark
 from coordinator.core.rejections import Refusal
-from coordinator.store.port import CommitUncertain, Loaded
+from coordinator.store.port import CommitUncertain, Loaded, Unshared
 from coordinator.store.sqlite import SqliteStore
 
 
-class ScriptedStore:
+class ScriptedStore(Unshared):
     """Passes everything to SQLite until told otherwise."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.inner = SqliteStore(":memory:")
         self.gate = asyncio.Event()
         self.gate.set()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import pytest
 from etcd_cluster import fresh_prefix
@@ -134,7 +136,12 @@ async def test_a_lease_lives_while_it_is_renewed_and_takes_its_keys_along(cluste
     assert found is not None
     assert found.lease == lease
     await client.revoke_lease(lease)
-    await client.wait_deleted(key, revision + 1, timeout_s=10)
+    gone = asyncio.Event()
+    watching = asyncio.create_task(
+        client.watch([key], revision + 1, 10, lambda k, value, _: gone.set() if k == key and value is None else None)
+    )
+    await gone.wait()
+    watching.cancel()
     assert (await client.read_key(key))[0] is None
     assert await client.keep_alive(lease) == 0
     await client.close()

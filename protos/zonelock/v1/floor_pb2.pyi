@@ -594,6 +594,7 @@ class Stop(_message.Message):
     ACKNOWLEDGED_BY_FIELD_NUMBER: _builtins.int
     UNCONFIRMED_FIELD_NUMBER: _builtins.int
     LATE_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
     stop_id: _builtins.str
     cause: Global___StopCause.ValueType
     floor: _builtins.bool
@@ -604,6 +605,8 @@ class Stop(_message.Message):
     reset_by: _builtins.str
     reset_reason: _builtins.str
     age_ms: _builtins.int
+    token: _builtins.int
+    """Of the grant whose deadline tripped it; 0 otherwise."""
     @_builtins.property
     def stop_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -635,10 +638,11 @@ class Stop(_message.Message):
         acknowledged_by: _abc.Iterable[_builtins.str] | None = ...,
         unconfirmed: _abc.Iterable[_builtins.str] | None = ...,
         late: _abc.Iterable[_builtins.str] | None = ...,
+        token: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_by", b"acknowledged_by", "active", b"active", "age_ms", b"age_ms", "cause", b"cause", "floor", b"floor", "late", b"late", "reason", b"reason", "reset_by", b"reset_by", "reset_reason", b"reset_reason", "stop_groups", b"stop_groups", "stop_id", b"stop_id", "tripped_by", b"tripped_by", "unconfirmed", b"unconfirmed", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_by", b"acknowledged_by", "active", b"active", "age_ms", b"age_ms", "cause", b"cause", "floor", b"floor", "late", b"late", "reason", b"reason", "reset_by", b"reset_by", "reset_reason", b"reset_reason", "stop_groups", b"stop_groups", "stop_id", b"stop_id", "token", b"token", "tripped_by", b"tripped_by", "unconfirmed", b"unconfirmed", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,135 @@
+"""What a coordinator knows and does while it does not lead: who leads, which stops are in force, whom to ask to wait.
+
+Rules owned: a stop that is asked of a standby leaves here at once and is kept until the leader has it in the ledger;
+what the leader tells of stops is passed on to whoever watches here, resets included, so that no standby goes on telling
+of a stop that is over. Agents wait here, for a bounded time, only while the leader seems to be gone. Never imports rpc.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from coordinator.core import events as ev
+from coordinator.core.estop import Stops
+from coordinator.core.model import FloorSpec, StopCause, StopRecord
+from coordinator.core.rejections import Refusal
+from coordinator.safeguards import Safeguards
+from coordinator.store.port import LeaderSeen, Store
+
+PARK_MS = 3_000
+"""A session waits this long at a standby that expects to lead: a leader lease, and what a take-over needs."""
+LOOK_S = 0.5
+"""How often a waiting session looks whether the leader is back after all."""
+ENDED_REMEMBERED = 1_024
+
+
+class NotLeading(Exception):
+    """This coordinator has no ledger to decide on. Names the leader where one is known."""
+
+    def __init__(self, message: str, leader: LeaderSeen | None = None) -> None:
+        super().__init__(message)
+        self.refusal = Refusal.NOT_LEADER
+        self.message = message
+        self.metadata = (("leader", leader.address),) if leader is not None and leader.address else ()
+
+
+class Standby:
+    """One coordinator's. Told by the runtime when it leads and when it does not."""
+
+    def __init__(self, floor: FloorSpec, store: Store, safeguards: Safeguards, now_ms: Callable[[], int]) -> None:
+        self._scopes = Stops(floor, ())
+        self._store, self._safeguards, self._now_ms = store, safeguards, now_ms
+        self._heard: dict[str, StopRecord] = {}
+        self._ended: dict[str, None] = {}
+        self._news = asyncio.Event()
+        self.arriving = False
+        """The lead was taken, and the ledger is being read."""
+        self.on_change: list[Callable[[], None]] = []
+        store.on_standing.append(self.changed)
+
+    @property
+    def leader(self) -> LeaderSeen | None:
+        return self._store.leader
+
+    def refusal(self, message: str) -> NotLeading:
+        return NotLeading(message, self.leader)
+
+    # -- waiting for the lead ------------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Who leads, or whether anybody does, may have changed."""
+        self._news.set()
+        self._news = asyncio.Event()
+        for notice in list(self.on_change):
+            notice()
+
+    async def turn(self, leads: Callable[[], bool]) -> None:
+        """Waits for this coordinator to lead while that is to be expected. Returns at once where it is not."""
+        give_up_ms = self._now_ms() + PARK_MS
+        while not leads() and (self.arriving or self._store.heir) and self._now_ms() < give_up_ms:
+            news = self._news
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await news.wait()
+
+    # -- stops ---------------------------------------------------------------------------------------------------
+
+    def zones_in(self, stop: StopRecord) -> list[str]:
+        return self._scopes.zones_in(stop)
+
+    def known_stops(self) -> list[StopRecord]:
+        """Active ones: told by the leader, or left here and not recorded yet."""
+        own = {stop.stop_id: stop for stop in self._safeguards.stops_in_flight()}
+        return list({**self._heard, **own}.values())
+
+    def heard(self, stop_id: str) -> StopRecord | None:
+        """The stop as the leader told of it, while it is in force."""
+        return self._heard.get(stop_id)
+
+    def unrecorded(self) -> list[StopRecord]:
+        """Stops that the leader has not said to be in the ledger."""
+        return self._safeguards.stops_in_flight()
+
+    def stop(self, event: ev.StopAsked) -> tuple[Refusal, str]:
+        """A standby has no ledger, but whoever watches stops here hears of this one at once. Returns what to answer."""
+        scope = self._scopes.scope_of(event.zone, event.stop_group, floor=event.floor)
+        if scope is None:
+            return Refusal.BAD_SCOPE, "scope: give exactly one known zone, stop_group, or the floor"
+        zones, groups = scope
+        cause = StopCause.AGENT if event.agent_id else StopCause.OPERATOR
+        by = event.agent_id or event.operator
+        self._safeguards.hold(StopRecord(event.stop_id, cause, event.floor, groups, zones, by, event.reason))
+        self.changed()
+        message = "this coordinator stands by: the stop went to those who watch here and is not recorded yet"
+        return Refusal.COMMIT_UNCERTAIN, message
+
+    def hear(self, stops: Iterable[StopRecord], *, whole: bool) -> None:
+        """The leader tells of stops; with `whole` they are all that are in force."""
+        told = {stop.stop_id: stop for stop in stops}
+        if whole:
+            for stop_id in sorted(self._heard.keys() - told.keys()):
+                # Reset behind our back, or it left the last leader and never reached the ledger: the ledger knows.
+                self._safeguards.keep(self._heard.pop(stop_id))
+        for stop_id, stop in sorted(told.items()):
+            if not stop.active:
+                self._end(stop)
+            elif stop_id not in self._ended and self._heard.get(stop_id) != stop:
+                self._heard[stop_id] = stop
+                self._safeguards.pass_on(stop)
+
+    def recorded(self, stops: Iterable[StopRecord]) -> None:
+        """The leader has these in its ledger, in force or over."""
+        told = list(stops)
+        self._safeguards.recorded(stop.stop_id for stop in told)
+        self.hear(told, whole=False)
+
+    def _end(self, stop: StopRecord) -> None:
+        if stop.stop_id in self._ended:
+            return
+        self._heard.pop(stop.stop_id, None)
+        self._ended[stop.stop_id] = None
+        if len(self._ended) > ENDED_REMEMBERED:
+            del self._ended[next(iter(self._ended))]
+        self._safeguards.ended(stop)

@@ -1,0 +1,166 @@
+"""A standby's view of the leader key and the tick in etcd, and the moment at which there is something to take.
+
+Reads and watches only; what it sees are hints until the take-over's transaction compares them. The rule of when to take
+over early is `succession`'s. Never imports the core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from coordinator.store import etcd_txn
+from coordinator.store.etcd_client import EtcdClient
+from coordinator.store.etcdpb import kv_pb2, rpc_pb2
+from coordinator.store.port import LeaderLine, LeaderSeen
+from coordinator.store.succession import Succession
+
+log = logging.getLogger(__name__)
+
+STANDBY_POLL_S = 1.0
+"""How often the key is read though the watch says nothing: a watch is only a hint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vacancy:
+    """What a take-over compares: the leader key's mod_revision (0: absent), and the tick's where a leader is replaced.
+
+    `ours`: the key was left there by an earlier attempt of this very process.
+    """
+
+    leader: kv_pb2.KeyValue | None = None
+    tick_revision: int = 0
+    ours: bool = False
+
+
+class Lookout:
+    """Of one store. `line` is the standby's own stream to the leader, if it has one."""
+
+    def __init__(self, client: EtcdClient, leader_key: bytes, tick_key: bytes, value: bytes) -> None:
+        self._client, self._leader_key, self._tick_key, self.value = client, leader_key, tick_key, value
+        self.succession = Succession()
+        self.on_standing: list[Callable[[], None]] = []
+        self.standing = False
+        self._line: LeaderLine | None = None
+        self._look = asyncio.Event()
+        self._revision = 0
+
+    def use(self, line: LeaderLine) -> None:
+        self._line = line
+
+    @property
+    def leader(self) -> LeaderSeen | None:
+        return self.succession.leader if self.standing else None
+
+    @property
+    def heir(self) -> bool:
+        return self.standing and self._revision > 0 and self.succession.is_heir(now_ms(), closed=self._closed)
+
+    @property
+    def tick_age_ms(self) -> int:
+        seen_ms = self.succession.tick_seen_ms
+        return now_ms() - seen_ms if seen_ms else -1
+
+    def look(self) -> None:
+        """The line to the leader has changed."""
+        self._look.set()
+        self._tell()
+
+    async def vacancy(self) -> Vacancy:
+        """Waits until the lead can be tried for. Raises StoreUnavailable."""
+        self.standing = True
+        while True:
+            leader, revision = await self._read()
+            if leader is None:
+                return Vacancy()
+            if leader.value == self.value:
+                return Vacancy(leader, ours=True)
+            if await self._watch(revision):
+                return Vacancy(leader, self.succession.tick_revision)
+
+    def lead_taken(self, leader: LeaderSeen) -> None:
+        """This process leads: nobody is followed."""
+        self.standing = False
+        self._follow(leader, to=None)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    @property
+    def _closed(self) -> bool:
+        return self._line is not None and self._line.closed
+
+    async def _read(self) -> tuple[kv_pb2.KeyValue | None, int]:
+        request = rpc_pb2.TxnRequest(success=[etcd_txn.get(self._leader_key), etcd_txn.get(self._tick_key)])
+        reply = await self._client.txn(request, repeatable=True)
+        found = {kv.key: kv for kv in etcd_txn.all_kvs(reply)}
+        leader, tick = found.get(self._leader_key), found.get(self._tick_key)
+        seen = None if leader is None else leader_in(leader)
+        self._follow(seen, to=None if leader is None or leader.value == self.value else seen)
+        if tick is not None:
+            self.succession.saw_tick(tick.mod_revision, now_ms())
+        self._revision = reply.header.revision
+        return leader, reply.header.revision
+
+    def _follow(self, seen: LeaderSeen | None, *, to: LeaderSeen | None) -> None:
+        if self.succession.saw_leader(seen, now_ms()) and seen is not None and to is not None:
+            log.info("standing by: %s leads", seen.name)
+        if self._line is not None:
+            self._line.follow(to)
+        self._tell()
+
+    async def _watch(self, revision: int) -> bool:
+        """True once the leader may be replaced; False when it is time to read again."""
+        self._look.clear()
+        epoch = self.succession.leader.epoch if self.succession.leader is not None else 0
+        changed = False
+
+        def notice(key: bytes, value: bytes | None, mod_revision: int) -> None:
+            nonlocal changed
+            if key == self._tick_key and value is not None:
+                self.succession.saw_tick(mod_revision, now_ms())
+            elif key == self._leader_key and mod_revision > epoch:
+                changed = True
+                self._look.set()
+
+        keys = (self._leader_key, self._tick_key)
+        watch = asyncio.create_task(self._client.watch(keys, revision + 1, STANDBY_POLL_S, notice))
+        watch.add_done_callback(lambda _: self._look.set())
+        try:
+            while not (watch.done() or changed):
+                due_ms = self.succession.due_ms(closed=self._closed)
+                if due_ms is not None and due_ms <= now_ms():
+                    return True
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(None if due_ms is None else (due_ms - now_ms()) / 1000):
+                        await self._look.wait()
+                self._look.clear()
+        finally:
+            watch.cancel()
+            outcome = (await asyncio.gather(watch, return_exceptions=True))[0]
+        if isinstance(outcome, Exception):
+            raise outcome
+        return False
+
+    def _tell(self) -> None:
+        for notice in list(self.on_standing):
+            notice()
+
+
+def leader_in(leader: kv_pb2.KeyValue) -> LeaderSeen:
+    """What the leader key says; a key that cannot be read leads all the same."""
+    try:
+        told = json.loads(leader.value)
+        name, address, identity = (str(told.get(field, "")) for field in ("name", "address", "id"))
+    except (ValueError, AttributeError):
+        name, address, identity = f"an unknown leader ({leader.value[:64]!r})", "", leader.value.hex()[:64]
+    return LeaderSeen(name, address, identity, leader.mod_revision)
+
+
+def now_ms() -> int:
+    """Runs through suspend: a lease expires while we sleep."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000

@@ -1,0 +1,56 @@
+"""When a standby may take over before the leader's lease ends: the rule alone, without I/O.
+
+The rule: the standby's own stream to the leader has *closed* (silence says nothing), the leader's tick has not moved
+for STALE_MS, and the leader has had its minimum tenure, which doubles while leaders follow each other quickly. The
+take-over itself compares the fence and the tick that were seen here, so a mistaken belief changes nothing. A leader
+that is frozen or cut off keeps its streams open: it falls by its lease. Never imports a store.
+"""
+
+from __future__ import annotations
+
+from coordinator.store.port import LeaderSeen
+
+STALE_MS = 200
+"""Two of the leader's ticks."""
+DOUBTED_MS = 300
+"""After this long without a tick agents may wait here for the take-over, whatever ends the leader."""
+MIN_TENURE_MS = 1_000
+MAX_TENURE_MS = 16_000
+
+
+class Succession:
+    """What one standby has seen. Times are the caller's, in milliseconds."""
+
+    def __init__(self) -> None:
+        self.leader: LeaderSeen | None = None
+        self.tick_revision = 0
+        self.tick_seen_ms = 0
+        self._since_ms = 0
+        self._tenure_ms = MIN_TENURE_MS
+
+    def saw_leader(self, leader: LeaderSeen | None, now_ms: int) -> bool:
+        """Notes who leads; whether that is news. A leader that rewrites its key stays the same."""
+        before, self.leader = self.leader, leader
+        if leader is None or (before is not None and before.identity == leader.identity):
+            return leader != before
+        if before is not None or self._since_ms:
+            reigned_ms = now_ms - self._since_ms
+            hasty = reigned_ms < 2 * self._tenure_ms
+            self._tenure_ms = min(2 * self._tenure_ms, MAX_TENURE_MS) if hasty else MIN_TENURE_MS
+        self._since_ms = self.tick_seen_ms = now_ms
+        return True
+
+    def saw_tick(self, revision: int, now_ms: int) -> None:
+        """Notes the tick's mod_revision; one that is not above the last changes nothing."""
+        if revision > self.tick_revision:
+            self.tick_revision, self.tick_seen_ms = revision, now_ms
+
+    def due_ms(self, *, closed: bool) -> int | None:
+        """From when on the leader may be replaced; None when only its lease can end its lead."""
+        if self.leader is None or not closed:
+            return None
+        return max(self.tick_seen_ms + STALE_MS, self._since_ms + self._tenure_ms)
+
+    def is_heir(self, now_ms: int, *, closed: bool) -> bool:
+        """The leader seems to be gone, or there is none."""
+        return self.leader is None or closed or now_ms - self.tick_seen_ms >= DOUBTED_MS
