@@ -165,6 +165,7 @@ class CoordinatorConfig(BaseModel):
             )
         own = TlsFiles(self.tls_client_ca, self.tls_cert, self.tls_key)
         problems += own.problems(TlsNames("tls_client_ca", "tls_cert", "tls_key"))
+        problems += TlsFiles(self.tls_ca).problems(TlsNames("tls_ca", "tls_cert", "tls_key"))
         if self.tls_client_ca is not None and self.tls_cert is None:
             problems.append(
                 f"tls_client_ca = {str(self.tls_client_ca)!r}: given without tls_cert; clients can only show "
