@@ -134,10 +134,6 @@ class Runtime:
         self.standby = Standby(floor, store, self.safeguards, now_ms)
         self._leaving = False
         self._left = asyncio.Event()
-        self.safeguards = Safeguards(pending, outputs, now_ms, marks)
-        self.standby = Standby(floor, store, self.safeguards, now_ms)
-        self._leaving = False
-        self._left = asyncio.Event()
         self._token = 0
         self._broken: Exception | None = None
         self.on_leading: list[Callable[[bool], None]] = []
@@ -339,6 +335,8 @@ class Runtime:
         try:
             while not self._leaving:
                 self.epoch = await self._store.lead()
+                self._hooks.took_over()
+                self.standby.arriving = True
                 try:
                     await self._load()
                     await self._lead()
