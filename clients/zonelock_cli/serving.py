@@ -84,7 +84,8 @@ def configured(given: dict[str, Any]) -> CoordinatorConfig:
     """The config file with the options on top; the bundled floor when neither names one."""
     from coordinator.config import ConfigError, make
 
-    values = {k: given[k] for k in ("floor", "store", "listen", "web", "assume_empty") if given.get(k) is not None}
+    names = ("floor", "store", "name", "data_dir", "listen", "web", "assume_empty")
+    values = {k: given[k] for k in names if given.get(k) is not None}
     if values.get("web") == "off":
         values["web"] = ""
     file: Path | None = given["config_file"]

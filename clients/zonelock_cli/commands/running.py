@@ -6,6 +6,7 @@ went (`demo`, `sim`); everything for people goes around that line.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,12 @@ REPORT_KEYS = ("agents", "grants", "tasks_done", "collisions", "stops", "acquire
 def _address(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value is not None and value != "off":
         parse_address(value, what=param.name or "address", port_min=0)
+    return value
+
+
+def _addresses(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    for address in value.split(",") if value is not None else ():
+        parse_address(address, what=param.name or "address")
     return value
 
 
@@ -131,9 +138,9 @@ def demo(
 )
 @click.option(
     "--server",
-    metavar="HOST:PORT",
-    callback=_address,
-    help="Use a coordinator that runs already rather than start one.",
+    metavar="HOST:PORT,...",
+    callback=_addresses,
+    help="Use a coordinator that runs already, or several that stand by for each other, rather than start one.",
 )
 @click.option(
     "--listen", metavar="HOST:PORT", callback=_address, default="127.0.0.1:0", show_default=True, help="gRPC address."
@@ -207,11 +214,16 @@ def sim(
 
 
 def _require_coordinator(server: str, as_json: bool) -> None:
-    """Says at once that nobody answers, before agents are made that would all try and wait."""
+    """Says at once that nobody answers, before agents are made that would all try and wait. One of several will do."""
     from zonelock_cli.link import Link
 
+    *others, last = server.split(",")
+    for address in others:
+        with contextlib.suppress(Failure), Link(address, DEFAULT_WAIT_S) as link:
+            link.floor()
+            return
     try:
-        with Link(server, DEFAULT_WAIT_S) as link:
+        with Link(last, DEFAULT_WAIT_S) as link:
             link.floor()
     except Failure as failure:
         failure.as_json = as_json
@@ -278,6 +290,10 @@ def frozen(report: Report) -> bool:
     "--floor", type=click.Path(path_type=Path), help="The floor YAML; the bundled example when nothing names one."
 )
 @click.option("--store", metavar="STORE", help="memory, sqlite:PATH or etcd:HOST:PORT,...")
+@click.option("--name", metavar="NAME", help="This coordinator's name for people; its listen address when left out.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Folder for what must survive a restart beside the store."
+)
 @click.option("--listen", metavar="HOST:PORT", callback=_address, help="gRPC address; port 0 takes a free one.")
 @click.option("--web", metavar="HOST:PORT|off", callback=_address, help="Address of the floor map, or off.")
 @click.option(
