@@ -31,7 +31,7 @@
        0 s  AGV_07 asks for Z_32, 10.0 s
        0 s  AGV_07 hears queued, place 1: Z_32 is held by Arm_14 for 0 ms; it releases, or its deadline stops the area
 > explain AGV_07
-  AGV_07 waits 0 ms for Z_32: Z_32 is held by Arm_14 for 0 ms; it releases, or its deadline stops the area; holds Z_31
+  AGV_07 waits 0 ms for Z_32: Z_32 is held by Arm_14 for 0 ms; it releases, or its deadline stops the area; holds Z_31: it releases or extends within 20.2 s, or their stop group stops
 
 # The arm swings out. Its release frees the zone and gives it to the AGV in one commit.
 > wait 3000

@@ -60,7 +60,7 @@
 > explain AGV_07
   AGV_07 is stopped by deadline:1 (AGV_07 has held Z_31 for 4.0 s and not confirmed that it left): zonelock reset deadline:1 --reason ... ends it; overstayed in Z_31 960 ms ago and may still be there: it asks for Z_31 again, or zonelock clear Z_31 --reason ...
 > explain AGV_08
-  AGV_08 holds Z_40
+  AGV_08 holds Z_40: it releases or extends within 15.2 s, or their stop group stops
 > off AGV_08
        5 s  AGV_08 moves
        5 s  AGV_08 leaves Z_40

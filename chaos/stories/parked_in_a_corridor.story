@@ -98,7 +98,7 @@
 > wait 1000
      0.5 s  AGV_07 is asked to make way and go to Siding
 > explain AGV_08
-  AGV_08 waits 1.0 s for Corridor: Corridor is held by AGV_07 for 1.0 s; it releases, or its deadline stops the area; holds Hall
+  AGV_08 waits 1.0 s for Corridor: Corridor is held by AGV_07 for 1.0 s; it releases, or its deadline stops the area; holds Hall: it releases or extends within 59.6 s, or their stop group stops
 
 # It does as it was asked, and AGV_08 follows.
 > claim AGV_07 Dock Siding

@@ -64,7 +64,7 @@
        0 s  AGV_4 asks for R1, 30.0 s
        0 s  AGV_4 hears WOULD_DEADLOCK: waiting cannot help AGV_4: AGV_4 holds R4 and needs R1; AGV_1 holds R1 and needs R2; AGV_2 holds R2 and needs R3; AGV_3 holds R3 and needs R4; draw back to Bay, or plan another way
 > explain AGV_1
-  AGV_1 waits 0 ms for R2: R2 is held by AGV_2 for 0 ms; it releases, or its deadline stops the area; holds R1
+  AGV_1 waits 0 ms for R2: R2 is held by AGV_2 for 0 ms; it releases, or its deadline stops the area; holds R1: it releases or extends within 30.3 s, or their stop group stops
 
 # AGV_4 turns off into the bay; the ring moves on one by one.
 > ask AGV_4 Bay for 30000

@@ -34,7 +34,7 @@
        0 s  AGV_08 asks for Aisle_1, 1 min 0 s
        0 s  AGV_08 hears WOULD_DEADLOCK: waiting cannot help AGV_08: AGV_08 holds Aisle_2 and needs Aisle_1; AGV_07 holds Aisle_1 and needs Aisle_2; draw back to East, or plan another way
 > explain AGV_07
-  AGV_07 waits 0 ms for Aisle_2: Aisle_2 is held by AGV_08 for 0 ms; it releases, or its deadline stops the area; holds Aisle_1
+  AGV_07 waits 0 ms for Aisle_2: Aisle_2 is held by AGV_08 for 0 ms; it releases, or its deadline stops the area; holds Aisle_1: it releases or extends within 1 min 0 s, or their stop group stops
 
 # AGV_08 draws back; AGV_07 goes through.
 > ask AGV_08 East for 60000

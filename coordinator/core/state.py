@@ -126,6 +126,11 @@ class State:
             return now_ms - grant.granted_at_ms if grant.phase is GrantPhase.LIVE else 0
         return now_ms - self._taken_at_ms.get((unit.zone, unit.slot), self.took_over_ms)
 
+    def is_streaming(self, unit: UnitRecord) -> bool:
+        """Whether the session that has the unit is connected by a stream."""
+        session = self.sessions.get(unit.agent_id)
+        return session is not None and session.session == unit.session and session.stream is not None
+
     def stopped_for_ms(self, stop_id: str, now_ms: int) -> int:
         """For how long the stop has been active, likewise."""
         return now_ms - self._tripped_at_ms.get(stop_id, self.took_over_ms)

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 from coordinator.core.asking import blocker_of
 from coordinator.core.effects import Blocker
+from coordinator.core.explaining import explain as explain
+from coordinator.core.explaining import explain_stop, explain_zone, stops_on
 from coordinator.core.grants import GrantPhase
 from coordinator.core.machine import Machine
-from coordinator.core.model import BlockCause, StopCause, StopRecord, UnitRecord, UnitState, ZoneState, spoken
+from coordinator.core.model import BlockCause, StopCause, UnitRecord, UnitState, ZoneState
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class ZoneView:
     occupants: tuple[Occupant, ...]
     stop_ids: tuple[str, ...]
     waiters: int
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class StopView:
     acknowledged_by: tuple[str, ...]
     unconfirmed: tuple[str, ...]
     late: tuple[str, ...]
+    explanation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,7 @@ def zone_view(machine: Machine, name: str, now_ms: int) -> ZoneView:
         occupants,
         stop_ids,
         machine.queue.count_for(name),
+        explain_zone(machine, name, now_ms),
     )
 
 
@@ -134,15 +139,10 @@ def _occupant(machine: Machine, unit: UnitRecord, now_ms: int) -> Occupant:
         agent_id="" if unknown else unit.agent_id,
         token=unit.token,
         cause=unit.cause if unit.state is UnitState.BLOCKED else BlockCause.NONE,
-        orphaned=unit.state is UnitState.HELD and not _streaming(machine, unit),
+        orphaned=unit.state is UnitState.HELD and not machine.is_streaming(unit),
         remaining_ms=grant.deadline_ms - now_ms if grant is not None and live else 0,
         since_ms=machine.taken_for_ms(unit, now_ms),
     )
-
-
-def _streaming(machine: Machine, unit: UnitRecord) -> bool:
-    session = machine.sessions.get(unit.agent_id)
-    return session is not None and session.session == unit.session and session.stream is not None
 
 
 def agent_ids(machine: Machine) -> list[str]:
@@ -153,10 +153,6 @@ def agent_ids(machine: Machine) -> list[str]:
 def agent_view(machine: Machine, agent_id: str, now_ms: int) -> AgentView:
     session = machine.sessions.get(agent_id)
     units = machine.units.of_agent(agent_id)
-    stop_ids = sorted({s.stop_id for u in units for s in machine.stops.covering(u.zone)})
-    if session is not None:
-        active = {s.stop_id for s in machine.stops.active()}
-        stop_ids = sorted(set(stop_ids) | (session.acked_stops & active))
     return AgentView(
         agent_id=agent_id,
         kind=session.kind if session is not None else "",
@@ -165,7 +161,7 @@ def agent_view(machine: Machine, agent_id: str, now_ms: int) -> AgentView:
         heading_mdeg=session.heading_mdeg if session is not None else 0,
         inside_zones=(session.inside or ()) if session is not None else (),
         held_zones=tuple(u.zone for u in units),
-        stop_ids=tuple(stop_ids),
+        stop_ids=tuple(sorted(s.stop_id for s in stops_on(machine, agent_id))),
         explanation=explain(machine, agent_id, now_ms),
         activity=session.activity if session is not None else "",
         removed=session is None and not units,
@@ -178,55 +174,6 @@ def _link(machine: Machine, agent_id: str) -> str:
         return "GONE"
     conn = machine.conns.get(session.stream)
     return "SILENT" if conn is not None and conn.silent else "CONNECTED"
-
-
-def explain(machine: Machine, agent_id: str, now_ms: int) -> str:
-    """Why the agent is where it is: stopped, waiting, holding, in the way, or idle; ends in what resolves it."""
-    units = machine.units.of_agent(agent_id)
-    stops = {s.stop_id: s for u in units for s in machine.stops.covering(u.zone)}
-    parts = [_explain_stop(machine, stops[stop_id]) for stop_id in sorted(stops)]
-    for waiter in machine.queue.of_agent(agent_id):
-        blockers = [blocker_of(machine, o, now_ms).detail for o in machine.queue.obstacles(waiter)]
-        why = "; ".join(blockers) or "it is next"
-        parts.append(f"waits {spoken(now_ms - waiter.since_ms)} for {', '.join(waiter.zones)}: {why}")
-    held = [u.zone for u in units if u.state is UnitState.HELD]
-    if held:
-        orphaned = (
-            " (its link is down; it may come back until the deadline)" if _link(machine, agent_id) == "GONE" else ""
-        )
-        parts.append(f"holds {', '.join(held)}{orphaned}")
-    parts.extend(_explain_blocked(machine, u, now_ms) for u in units if u.state is UnitState.BLOCKED)
-    if parts:
-        return f"{agent_id} " + "; ".join(parts)
-    if agent_id not in machine.sessions:
-        return f"{agent_id} is not known here: no session and no occupancy"
-    return f"{agent_id} is idle: it holds nothing and waits for nothing"
-
-
-def _explain_stop(machine: Machine, stop: StopRecord) -> str:
-    missing = machine.unconfirmed(stop)
-    then = (
-        f"before a reset, {', '.join(missing)} must confirm standing or be cleared"
-        if missing
-        else f"zonelock reset {stop.stop_id} --reason ... ends it"
-    )
-    return f"is stopped by {stop.stop_id} ({stop.reason}): {then}"
-
-
-def _explain_blocked(machine: Machine, unit: UnitRecord, now_ms: int) -> str:
-    zone, ago = unit.zone, f"{spoken(machine.taken_for_ms(unit, now_ms))} ago"
-    match unit.cause:
-        case BlockCause.PARKED:
-            return f"is parked in {zone}"
-        case BlockCause.DECLARED:
-            return f"declared that it stands in {zone}"
-        case BlockCause.OVERDUE:
-            how = f"overstayed in {zone} {ago}"
-        case BlockCause.STOPPED:
-            how = f"was stopped in {zone} {ago}"
-        case _:
-            how = f"gave up its grant inside {zone} {ago}"
-    return f"{how} and may still be there: it asks for {zone} again, or zonelock clear {zone} --reason ..."
 
 
 def wait_views(machine: Machine, now_ms: int) -> list[WaitView]:
@@ -266,6 +213,7 @@ def stop_view(machine: Machine, stop_id: str, now_ms: int) -> StopView | None:
         acknowledged_by=acked if stop.active else (),
         unconfirmed=tuple(machine.unconfirmed(stop)) if stop.active else (),
         late=tuple(machine.late_to_acknowledge(stop, now_ms)) if stop.active else (),
+        explanation=explain_stop(machine, stop),
     )
 
 

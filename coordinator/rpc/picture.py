@@ -47,6 +47,7 @@ def zone_message(machine: Machine, name: str, now_ms: int) -> fpb.ZoneView:
         ],
         stop_ids=view.stop_ids,
         waiters=view.waiters,
+        explanation=view.explanation,
     )
 
 
@@ -105,6 +106,7 @@ def stop_view_message(machine: Machine, stop_id: str, now_ms: int) -> fpb.Stop:
         acknowledged_by=view.acknowledged_by,
         unconfirmed=view.unconfirmed,
         late=view.late,
+        explanation=view.explanation,
     )
 
 

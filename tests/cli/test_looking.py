@@ -219,3 +219,13 @@ def test_plain_says_every_field_and_survives_a_newer_enum() -> None:
     view.ParseFromString(b"\x10\x63")
     assert plain(view)["state"] == "99"
     assert set(plain(view)) == {f.name for f in floor_pb2.ZoneView.DESCRIPTOR.fields}
+
+
+def test_explain_answers_for_a_zone_and_for_a_stop(run: Run, fake: FakeCoordinator) -> None:
+    zone = said(run("explain", "Z_32", "--server", fake.target))
+    assert (zone["zone"], bool(zone["explanation"])) == ("Z_32", True)
+    assert "Z_32" in run("explain", "Z_32", "--server", fake.target, "-o", "table").stdout
+    stop_id = said(run("status", "--server", fake.target))["stops"][0]["stop_id"]
+    stop = said(run("explain", stop_id, "--server", fake.target))
+    assert (stop["stop"]["stop_id"], bool(stop["explanation"])) == (stop_id, True)
+    assert stop_id in run("explain", stop_id, "--server", fake.target, "-o", "table").stdout

@@ -6,13 +6,16 @@ together.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from zonelock_cli.failures import unknown
 from zonelock_cli.options import output_option, server_options
 from zonelock_cli.output import View, doing, duration, since, state
+
+if TYPE_CHECKING:
+    from zonelock_cli.story import Story
 
 ZONE_STATE_CHOICES = ("FREE", "HELD", "BLOCKED", "STOPPED", "UNKNOWN")
 
@@ -182,21 +185,56 @@ def agents(names: tuple[str, ...], server: str, wait_s: float, view: View) -> No
 
 
 @click.command()
-@click.argument("agent")
+@click.argument("name", metavar="NAME")
 @server_options
 @output_option
-def explain(agent: str, server: str, wait_s: float, view: View) -> None:
-    """Say why AGENT stands where it stands: whom it waits for, since when, why, and what would resolve it."""
-    from rich.markup import escape
+def explain(name: str, server: str, wait_s: float, view: View) -> None:
+    """Say why an agent, a zone or a stop stands as it stands: for whom, since when, why, and what would resolve it."""
 
     from zonelock_cli.link import Link
     from zonelock_cli.story import tell
 
     with Link(server, wait_s) as link:
         picture = link.picture()
-    if agent not in picture.known_agents():
-        raise unknown("agent", agent, picture.known_agents(), "zonelock agents")
-    story = tell(picture, agent)
+    if name in picture.known_agents():
+        _explain_agent(tell(picture, name), view)
+    elif name in picture.zones:
+        _explain_zone(picture.zones[name], view)
+    elif name in picture.stops:
+        _explain_stop(picture.stops[name], view)
+    else:
+        known = [*picture.known_agents(), *picture.zones, *picture.stops]
+        raise unknown("agent, zone or stop", name, known, "zonelock agents")
+
+
+def _explain_zone(zone: dict[str, Any], view: View) -> None:
+    free = f"nothing keeps {zone['name']}: it is given to whoever asks next"
+    said = zone["explanation"] or (free if zone["state"] == "FREE" else f"this coordinator says only {zone['state']}")
+    if view.json:
+        view.document({"zone": zone["name"], "state": zone["state"], "explanation": said, "waiters": zone["waiters"]})
+        return
+    from rich.markup import escape
+
+    view.say(f"[bold]{escape(zone['name'])}[/bold]  {state(zone['state'])}, {zone['waiters']} waiting")
+    for clause in said.split("; "):
+        view.say(f"  {escape(clause)}")
+
+
+def _explain_stop(stop: dict[str, Any], view: View) -> None:
+    said = stop["explanation"] or f"{stop['stop_id']} is over"
+    if view.json:
+        view.document({"stop": stop, "explanation": said})
+        return
+    from rich.markup import escape
+
+    show_stops(view, [stop])
+    view.say(f"  {escape(said)}")
+
+
+def _explain_agent(story: Story, view: View) -> None:
+    from rich.markup import escape
+
+    agent = story.agent_id
     if view.json:
         view.document(story.document())
         return

@@ -416,11 +416,14 @@ class ZoneView(_message.Message):
     OCCUPANTS_FIELD_NUMBER: _builtins.int
     STOP_IDS_FIELD_NUMBER: _builtins.int
     WAITERS_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: Global___ZoneState.ValueType
     capacity: _builtins.int
     stop_group: _builtins.str
     waiters: _builtins.int
+    explanation: _builtins.str
+    """What keeps the zone from being given away, and what ends that; empty for a FREE one."""
     @_builtins.property
     def occupants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Occupant]: ...
     @_builtins.property
@@ -435,10 +438,11 @@ class ZoneView(_message.Message):
         occupants: _abc.Iterable[Global___Occupant] | None = ...,
         stop_ids: _abc.Iterable[_builtins.str] | None = ...,
         waiters: _builtins.int = ...,
+        explanation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "name", b"name", "occupants", b"occupants", "state", b"state", "stop_group", b"stop_group", "stop_ids", b"stop_ids", "waiters", b"waiters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "explanation", b"explanation", "name", b"name", "occupants", b"occupants", "state", b"state", "stop_group", b"stop_group", "stop_ids", b"stop_ids", "waiters", b"waiters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -595,6 +599,7 @@ class Stop(_message.Message):
     UNCONFIRMED_FIELD_NUMBER: _builtins.int
     LATE_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     stop_id: _builtins.str
     cause: Global___StopCause.ValueType
     floor: _builtins.bool
@@ -607,6 +612,8 @@ class Stop(_message.Message):
     age_ms: _builtins.int
     token: _builtins.int
     """Of the grant whose deadline tripped it; 0 otherwise."""
+    explanation: _builtins.str
+    """What an active stop waits for; only where watchers look."""
     @_builtins.property
     def stop_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -639,10 +646,11 @@ class Stop(_message.Message):
         unconfirmed: _abc.Iterable[_builtins.str] | None = ...,
         late: _abc.Iterable[_builtins.str] | None = ...,
         token: _builtins.int = ...,
+        explanation: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_by", b"acknowledged_by", "active", b"active", "age_ms", b"age_ms", "cause", b"cause", "floor", b"floor", "late", b"late", "reason", b"reason", "reset_by", b"reset_by", "reset_reason", b"reset_reason", "stop_groups", b"stop_groups", "stop_id", b"stop_id", "token", b"token", "tripped_by", b"tripped_by", "unconfirmed", b"unconfirmed", "zones", b"zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged_by", b"acknowledged_by", "active", b"active", "age_ms", b"age_ms", "cause", b"cause", "explanation", b"explanation", "floor", b"floor", "late", b"late", "reason", b"reason", "reset_by", b"reset_by", "reset_reason", b"reset_reason", "stop_groups", b"stop_groups", "stop_id", b"stop_id", "token", b"token", "tripped_by", b"tripped_by", "unconfirmed", b"unconfirmed", "zones", b"zones"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
