@@ -11,7 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from coordinator.core.ground import Ground
-from coordinator.core.schedule import Tables, Traveller, members
+from coordinator.core.schedule import Tables, Traveller
+
+MAX_STEP = 8
+"""Zones by which a route may have become shorter to be taken for the same route."""
+
+Bearings = tuple[tuple[int, ...], int, tuple[int, ...], int, bool, bool]
 
 
 @dataclass(slots=True)
@@ -144,20 +149,55 @@ class Itineraries:
             self._assign(who, (), keeps, travels=any(place not in keeps for place in held))
 
     def _assign(self, who: int, ahead: tuple[int, ...], keeps: tuple[int, ...], *, travels: bool) -> None:
-        tables, traveller = self._tables, self._tables.travellers[who]
-        need = 0
-        for place in ahead:
-            need |= tables.bit[place]
-        need &= ~traveller.holds
-        for place in members(need & ~traveller.need):
-            tables.users[place] |= 1 << who
-        for place in members(traveller.need & ~need):
-            tables.users[place] &= ~(1 << who)
+        traveller, bit = self._tables.travellers[who], self._tables.bit
+        gone = len(traveller.route) - len(ahead)
+        if 0 <= gone <= MAX_STEP and traveller.route[gone:] == ahead:  # the usual case: it went on by a few zones
+            way = traveller.way
+            for place in traveller.route[:gone]:
+                if place not in ahead:
+                    way &= ~bit[place]
+        else:
+            way = 0
+            for place in ahead:
+                way |= bit[place]
         stays = 0
         for place in keeps:
-            stays |= tables.bit[place]
-        traveller.route, traveller.keeps, traveller.stays = ahead, keeps, stays
+            stays |= bit[place]
+        traveller.route, traveller.way, traveller.keeps, traveller.stays = ahead, way, keeps, stays
+        self._need(who, travels=travels)
+
+    def _need(self, who: int, *, travels: bool) -> None:
+        """Brings what is derived of the traveller's way up to date: what it needs, and who needs and travels at all."""
+        tables, traveller = self._tables, self._tables.travellers[who]
+        mine = 1 << who
+        need = traveller.way & ~traveller.holds
+        changed = need ^ traveller.need
+        while changed:
+            low = changed & -changed
+            tables.users[low.bit_length() - 1] ^= mine
+            changed ^= low
         traveller.need, traveller.travels = need, travels
+        if travels:
+            tables.travelling |= mine
+        else:
+            tables.travelling &= ~mine
+
+    def _bearings(self, who: int) -> Bearings:
+        """Where the traveller is bound, to be put back by `_restore` after a step that was only tried."""
+        traveller = self._tables.travellers[who]
+        return (
+            traveller.route,
+            traveller.way,
+            traveller.keeps,
+            traveller.stays,
+            traveller.yields,
+            traveller.travels,
+        )
+
+    def _restore(self, who: int, bearings: Bearings) -> None:
+        traveller = self._tables.travellers[who]
+        traveller.route, traveller.way, traveller.keeps, traveller.stays, traveller.yields, travels = bearings
+        self._need(who, travels=travels)
 
 
 def after(claim: Sequence[int] | None, held: Iterable[int], wanted: Sequence[int]) -> tuple[int, ...] | None:

@@ -12,24 +12,27 @@ from collections.abc import Sequence
 from coordinator.core.schedule import Known, Leg, Tables
 
 
-def after_step(tables: Tables, known: Known, who: int, wanted: Sequence[int]) -> list[Leg] | None:
+def after_step(tables: Tables, known: Known, who: int, wanted: Sequence[int]) -> tuple[list[Leg] | None, int]:
     """The legs by which everybody finishes still, on a floor where `who` has just taken `wanted`; None: not known.
 
-    `who` is a traveller that the known legs bring to its end, or one without any leg.
+    With them, how many of the known legs can be driven as they are in any case. `who` is a traveller that the known
+    legs bring to its end, or one without any leg.
     """
-    traveller = tables.travellers[who]
+    traveller, travellers = tables.travellers[who], tables.travellers
     if traveller.yields and not traveller.need & tables.full and _lets_pass(tables, who):
-        return [Leg(who, traveller.need), *(leg for leg in known.legs if leg.who != who)]
+        return [Leg(who, traveller.need), *(leg for leg in known.legs if leg.who != who)], 0
     mask = sum(tables.bit[place] for place in wanted)
     passing = 0
     for place, leg in enumerate(known.legs):
         if leg.who == who:
-            return known.legs if leg.via < 0 or (traveller.need | mask) & tables.bit[leg.via] else None
+            stands = leg.via < 0 or (traveller.need | mask) & tables.bit[leg.via]
+            return known.legs if stands else None, place
         if leg.through & mask:
-            passing += 1
-            if any(passing > tables.free[zone] for zone in wanted if leg.through & tables.bit[zone]):
-                return _moved_up(tables, known, who, place)
-    return known.legs
+            through = leg.through & (travellers[leg.who].need | leg.out)  # the rest it has behind it by now
+            passing += bool(through & mask)
+            if any(passing > tables.free[zone] for zone in wanted if through & tables.bit[zone]):
+                return _moved_up(tables, known, who, place), place
+    return known.legs, len(known.legs)
 
 
 def _lets_pass(tables: Tables, who: int) -> bool:

@@ -279,8 +279,8 @@ class RouteBook(Itineraries):
                 claim = claim[1:]
             intent.claim = claim
 
-    def _find(self, target: int, first: int = -1, effort: int = STEP_EFFORT) -> Schedule:
-        return find(self._tables, first, self._known, target, effort)
+    def _find(self, target: int, first: int = -1, effort: int = STEP_EFFORT, drivable: int = 0) -> Schedule:
+        return find(self._tables, first, self._known, target, effort, drivable)
 
     def _refresh(self) -> None:
         """Looks for an order anew after something changed that the known one does not cover."""
@@ -308,6 +308,7 @@ class RouteBook(Itineraries):
         """Plays the step, looks for an order from there, and takes the step back."""
         intent, traveller = self._intents[who], self._tables.travellers[who]
         claim, ends, asks, visits = intent.claim, intent.ends, intent.asks, intent.visits
+        bearings = self._bearings(who)
         if rest is None:
             intent.claim, intent.ends, intent.asks, intent.visits = None, tuple(wanted), [], not traveller.held
         else:
@@ -321,14 +322,14 @@ class RouteBook(Itineraries):
             for place in wanted:
                 self._give(who, place)
             intent.claim, intent.ends, intent.asks, intent.visits = claim, ends, asks, visits
-            self._plot(who)
+            self._restore(who, bearings)
 
     def _judge(self, who: int, wanted: list[int]) -> Safe | Unsafe:
         """Decides over a floor on which the step was taken."""
         intent = self._intents[who]
         could = bool(self._finishing >> who & 1)
         trial = _Trial(who, set(wanted), intent.claim, intent.ends, self._known.legs, self._finishing, self._watched)
-        legs = after_step(self._tables, self._known, who, wanted)
+        legs, drivable = after_step(self._tables, self._known, who, wanted)
         if legs is not None:
             trial.legs = legs
             if any(leg.who == who and leg.via < 0 for leg in legs):
@@ -336,7 +337,7 @@ class RouteBook(Itineraries):
             self._trial = trial
             return Safe()
         promised = self._promised()
-        found = self._find(promised | 1 << who if could else promised, who)
+        found = self._find(promised | 1 << who if could else promised, who, drivable=drivable)
         locked_out = promised & ~found.finished
         if locked_out and intent.claim is not None:
             locked_out &= ~self._same_end(trial)
@@ -359,7 +360,7 @@ class RouteBook(Itineraries):
         or only somebody without a way of its own is ahead, and it may drive up to that one if that harms nobody.
         """
         if self._picture is None:
-            self._picture = self._find(0, effort=0)
+            self._picture = self._find(0, effort=0, drivable=self._to_the_end())
         picture = self._picture
         if not picture.unfinished >> who & 1:
             return self._step(who, wanted, rest) if free else Unsafe(Why.WAIT)
@@ -372,6 +373,11 @@ class RouteBook(Itineraries):
             if isinstance(verdict, Safe):
                 return verdict
         return self._wait(ahead, zones | set(wanted))
+
+    def _to_the_end(self) -> int:
+        """How many of the known legs, from the first, are of travellers that arrive by them."""
+        legs, finishing = self._known.legs, self._finishing
+        return next((n for n, leg in enumerate(legs) if leg.via >= 0 and not finishing >> leg.who & 1), len(legs))
 
     def _wait(self, ahead: set[int], zones: set[int]) -> Unsafe:
         return Unsafe(Why.WAIT, self._names_of(ahead), self._zones_of(zones))

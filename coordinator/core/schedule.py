@@ -31,8 +31,8 @@ MAX_WAY_OUT = 150
 class Traveller:
     """One agent on the floor. `route` is what it still has to enter, in order; `keeps` what it holds once it is done.
 
-    `held` counts its units, `holds` are the same zones as a mask, `stays` those that it keeps, `need` those of the
-    route that it does not hold.
+    `held` counts its units, `holds` are the same zones as a mask, `stays` those that it keeps, `way` those of
+    the route, `need` those of these that it does not hold.
     `travels`: it will give back all that it holds but what it keeps. `yields`: once arrived it goes elsewhere if asked.
     """
 
@@ -42,6 +42,7 @@ class Traveller:
     route: tuple[int, ...] = ()
     keeps: tuple[int, ...] = ()
     stays: int = 0
+    way: int = 0
     need: int = 0
     travels: bool = False
     yields: bool = False
@@ -50,7 +51,7 @@ class Traveller:
 @dataclass(slots=True)
 class Tables:
     """The floor as numbers. `users[zone]` are the travellers that need the zone, `holders[zone]` those in it; `full`
-    are the zones without a free unit, `roomy` those that several fit into. All are masks.
+    are the zones without a free unit, `roomy` those that several fit into, `travelling` who travels. All are masks.
     """
 
     bit: Sequence[int]
@@ -61,6 +62,7 @@ class Tables:
     ground: Ground
     full: int = 0
     roomy: int = 0
+    travelling: int = 0
 
 
 class Leg(NamedTuple):
@@ -88,13 +90,15 @@ class Known:
     refuges: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
 
-def find(tables: Tables, first: int, known: Known, target: int, effort: int) -> Schedule:
+def find(tables: Tables, first: int, known: Known, target: int, effort: int, drivable: int = 0) -> Schedule:
     """Lets as many as it can finish: `first` (-1: nobody) before all, then by what is known from before, then others.
 
     Makes room only for those of `target` (a mask), with at most `effort` searches, and stops once they have finished.
+    So many of the known legs that can be driven as they are, as the caller knows, come before even the first.
     """
     found = Schedule(tables, known, target, effort)
-    found.replay(first, known.legs)
+    found.skip(known.legs[:drivable])
+    found.replay(first, known.legs[drivable:])
     found.make_room_for(target)
     return found
 
@@ -116,7 +120,7 @@ class Schedule:
         self.tables = tables
         self.full = tables.full
         self.legs: list[Leg] = []
-        self.unfinished = sum([1 << who for who, each in enumerate(tables.travellers) if each.travels])
+        self.unfinished = tables.travelling
         self.finished = 0
         self.effort = effort
         self.behind: dict[int, list[int]] = {}  # full zone -> who cannot go on for want of it
@@ -179,6 +183,15 @@ class Schedule:
 
     def _drive(self, leg: Leg, keeps: int) -> None:
         """Takes the traveller's new place and gives back what it leaves; wakes who waited for that."""
+        left = self._put(leg, keeps)
+        woken = left & self._watched & ~self.full
+        if woken:
+            self._watched &= ~woken
+            for zone in members(woken):
+                self._ready.extend(reversed(self.behind.pop(zone)))
+
+    def _put(self, leg: Leg, keeps: int) -> int:
+        """Takes the traveller's new place and gives back what it leaves, which is returned."""
         before = self._holds[leg.who]
         left, taken = before & ~keeps, keeps & ~before
         roomy = (left | taken) & self.tables.roomy
@@ -195,13 +208,25 @@ class Schedule:
             self.full = (self.full & ~left) | taken
         self._holds[leg.who] = keeps
         self.legs.append(leg)
-        woken = left & self._watched & ~self.full
-        if woken:
-            self._watched &= ~woken
-            for zone in members(woken):
-                self._ready.extend(reversed(self.behind.pop(zone)))
+        return left
 
     # -- going on
+
+    def skip(self, legs: Sequence[Leg]) -> None:
+        """Puts everybody where these legs, which can be driven one after the other, lead to."""
+        bit, travellers = self.tables.bit, self.tables.travellers
+        for leg in legs:
+            who = leg.who
+            if leg.via >= 0:
+                if self._need[who] & bit[leg.via]:  # else it is there already
+                    self._put(leg, bit[leg.via])
+                    self._over[who], self._need[who] = leg.via, leg.rest
+                continue
+            self._put(leg, bit[leg.refuge] if leg.refuge >= 0 else travellers[who].stays)
+            self._over.pop(who, None)
+            self._need[who] = 0
+            self.finished |= self.unfinished & 1 << who
+            self.unfinished &= ~(1 << who)
 
     def replay(self, first: int, known: Sequence[Leg]) -> None:
         """Goes by the known legs as far as they lead; whoever is kept from his goes on when what keeps him is gone."""
@@ -350,36 +375,37 @@ class Schedule:
     def _step_aside(self) -> bool:
         """Everybody in the way drives on to a zone of its own route that no other needs."""
         self.effort -= ASIDE_EFFORT
-        once, twice = self._needs()
+        _, twice = self._needs()
+        quiet = (~twice | self.tables.roomy) & ~self.full
         aside = False
         for who in members(self.unfinished):
-            if self._holds[who] & self._watched:
-                leg = self._quiet_place(who, ~(twice | (once & ~self._need[who])))
+            if self._holds[who] & self._watched and self._need[who] & quiet:
+                leg = self._quiet_place(who, quiet)
                 if leg is not None:
                     self._stop_over(leg)
                     self._ready.append(who)
                     aside = True
         return aside
 
-    def _quiet_place(self, who: int, alone: int) -> Leg | None:
-        """The way to the furthest place of the route that can be reached now and that no other is to pass."""
-        tables, full, need = self.tables, self.full, self._need[who]
-        serves = (alone | tables.roomy) & need & ~full
-        if not serves:
-            return None
-        route, bit, blocked = tables.travellers[who].route, tables.bit, need & full
+    def _quiet_place(self, who: int, quiet: int) -> Leg | None:
+        """The way to the furthest place of the route that can be reached now and is `quiet`: no other is to pass it."""
+        tables, need = self.tables, self._need[who]
+        route, bit, blocked = tables.travellers[who].route, tables.bit, need & self.full
         start = route.index(self._over[who]) + 1 if who in self._over else 0
-        found = -1
+        found, through, passed = -1, 0, 0
         for place in range(start, len(route) - 1):
             mask = bit[route[place]]
             if blocked & mask:
                 break
-            if serves & mask and (not tables.roomy & mask or self.free(route[place]) > 1):
-                found = place
+            passed |= mask
+            if quiet & mask & need and (not tables.roomy & mask or self.free(route[place]) > 1):
+                found, through = place, passed
         if found < 0:
             return None
         via = route[found]
-        return Leg(who, self._mask(route[start : found + 1]) & need, via, self._mask(route[found + 1 :]) & ~bit[via])
+        if len(set(route)) == len(route):
+            return Leg(who, through & need, via, need & ~through)
+        return Leg(who, through & need, via, self._mask(route[found + 1 :]) & ~bit[via])
 
     def _yield(self) -> bool:
         """Those whose last zone is needed drive on to one that is not; so do those who stand in the way."""
