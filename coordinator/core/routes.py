@@ -31,9 +31,6 @@ MAX_YIELDS = 8
 """How many idle agents are asked to yield at once."""
 
 MAX_RETREATS_TRIED = 2
-LOOK_AGAIN = 16
-"""After so many vacations those who cannot arrive are looked at again, whatever zones these were of."""
-
 STEP_EFFORT = 3
 ORDER_EFFORT = 8
 """How hard (in searches for a way out) one step, and an order after something unforeseen, may be worked on."""
@@ -103,8 +100,8 @@ class RouteBook(Itineraries):
         self._known = Known()
         self._finishing = 0
         self._watched = 0
-        self._vacated = 0
         self._stale = False
+        self._hopeful = 0  # whose way changed since room was made for those who cannot arrive without
         self._trial: _Trial | None = None
         self._picture: Schedule | None = None  # the floor when all who can have arrived, until something changes
 
@@ -149,9 +146,8 @@ class RouteBook(Itineraries):
             self._intents[who].visits = False
         travelled = traveller.travels
         self._plot(who)
-        self._vacated += 1
-        if self._watched and ((travelled and not traveller.travels) or self._vacated % LOOK_AGAIN == 0):
-            self._stale = True  # it has arrived and would yield now, or ways out may have opened far from it
+        if self._watched and travelled and not traveller.travels:
+            self._stale, self._hopeful = True, -1  # it has arrived and would yield now
         self._leave(who)
 
     def stands(self, agent: str) -> None:
@@ -246,7 +242,8 @@ class RouteBook(Itineraries):
         `idle` are the agents that would go if asked: connected, not at work, without a route to drive. At most
         MAX_YIELDS, in the order of their names, and no zone twice.
         """
-        self._stale = self._stale or bool(self._watched)
+        if self._watched:
+            self._stale, self._hopeful = True, -1
         self._refresh()
         asked = []
         for leg in self._known.legs:
@@ -261,6 +258,7 @@ class RouteBook(Itineraries):
 
     def _changed(self, who: int) -> None:
         self._trial, self._picture, self._stale = None, None, True
+        self._hopeful |= 1 << who
         self._plot(who)
 
     def _leave(self, who: int) -> None:
@@ -286,8 +284,8 @@ class RouteBook(Itineraries):
         """Looks for an order anew after something changed that the known one does not cover."""
         if self._stale:
             # what was promised goes before what is hoped for by others
-            found = find_all(self._tables, self._known, self._promised(), ORDER_EFFORT)
-            self._known.legs, self._finishing, self._stale = found.legs, found.finished, False
+            found = find_all(self._tables, self._known, self._promised(), self._hopeful, ORDER_EFFORT)
+            self._known.legs, self._finishing, self._stale, self._hopeful = found.legs, found.finished, False, 0
             self._watched = self._watch(found)
 
     def _watch(self, found: Schedule) -> int:
@@ -417,7 +415,12 @@ class RouteBook(Itineraries):
         claim, ends, visits = intent.claim, intent.ends, intent.visits
         rivals = sum(1 << other for other, _ in ring[1:])
         promised = self._promised() & ~(1 << who)
+        passed = 0
+        for leg in self._known.legs:
+            passed |= leg.through if leg.who != who else 0
         ways = list(islice(refuges(self._tables, who, rivals), MAX_RETREATS_TRIED))
+        if ways and not self._tables.bit[ways[0][-1]] & passed:
+            return self._names[ways[0][-1]]  # it goes there at once, and all the others as they would have
         try:
             for way in ways:
                 intent.claim, intent.ends, intent.visits = way, way[-1:], False

@@ -91,25 +91,27 @@ class Known:
 
 
 def find(tables: Tables, first: int, known: Known, target: int, effort: int, drivable: int = 0) -> Schedule:
-    """Lets as many as it can finish: `first` (-1: nobody) before all, then by what is known from before, then others.
+    """Lets as many as it can finish: `first` (-1: nobody) before all, then by what is known from before, then others
+    of `target` (a mask; everybody when it is empty).
 
-    Makes room only for those of `target` (a mask), with at most `effort` searches, and stops once they have finished.
-    So many of the known legs that can be driven as they are, as the caller knows, come before even the first.
+    Makes room only for the target, with at most `effort` searches, and stops once all of it have finished. So many of
+    the known legs that can be driven as they are, as the caller knows, come before even the first.
     """
     found = Schedule(tables, known, target, effort)
     found.skip(known.legs[:drivable])
-    found.replay(first, known.legs[drivable:])
+    found.replay(first, known.legs[drivable:], target or -1)
     found.make_room_for(target)
     return found
 
 
-def find_all(tables: Tables, known: Known, promised: int, effort: int) -> Schedule:
-    """Lets the `promised` (a mask) finish first of all, and then as many of the others as the effort allows."""
+def find_all(tables: Tables, known: Known, promised: int, hoped: int, effort: int) -> Schedule:
+    """Lets everybody finish who can, the `promised` (a mask) first of all; makes room for these and the `hoped`."""
     found = Schedule(tables, known, -1, effort)
-    found.replay(-1, known.legs)
+    found.replay(-1, known.legs, -1)
     if promised & found.unfinished:
         found.make_room_for(promised)
-    found.make_room_for(-1)
+    if hoped & found.unfinished:
+        found.make_room_for(promised | hoped, heed=-1)
     return found
 
 
@@ -127,7 +129,7 @@ class Schedule:
         self.after: dict[int, list[int]] = {}  # traveller -> who may not finish before it
         self._need = [each.need for each in tables.travellers]
         self._holds = [each.holds for each in tables.travellers]
-        self._target = target
+        self._target = self._heeded = target
         self._refuges = known.refuges
         self._ready: list[int] = []
         self._room: dict[int, int] = {}  # free units of zones that several fit into, where they changed
@@ -228,8 +230,10 @@ class Schedule:
             self.finished |= self.unfinished & 1 << who
             self.unfinished &= ~(1 << who)
 
-    def replay(self, first: int, known: Sequence[Leg]) -> None:
-        """Goes by the known legs as far as they lead; whoever is kept from his goes on when what keeps him is gone."""
+    def replay(self, first: int, known: Sequence[Leg], others: int) -> None:
+        """Goes by the known legs as far as they lead, then tries those of the `others` (a mask) that have none; whoever
+        is kept from going on does so when what keeps it is gone.
+        """
         seen = 0
         if first >= 0:
             seen = 1 << first
@@ -257,7 +261,7 @@ class Schedule:
                 seen |= bit
                 self._ready.append(who)
                 self.settle()
-        self._ready.extend(reversed(members(self.unfinished & ~seen)))
+        self._ready.extend(reversed(members(self.unfinished & others & ~seen)))
         self.settle()
 
     def settle(self) -> None:
@@ -350,7 +354,9 @@ class Schedule:
 
     # -- making room
 
-    def make_room_for(self, target: int) -> None:
+    def make_room_for(self, target: int, heed: int = 0) -> None:
+        """Lets as many of the `target` finish as the effort allows, in nobody's way of these or of `heed` (masks)."""
+        self._heeded = target | heed
         if target != self._target:
             self._target = target
             for who in sorted(self.after, reverse=True):  # who was after somebody that no longer counts need not be
@@ -364,9 +370,9 @@ class Schedule:
         return self._yield() or self._step_aside() or self._give_way()
 
     def _needs(self) -> tuple[int, int]:
-        """The zones that one of those who are to finish still needs, and those that several need."""
+        """The zones that one of those who are heeded still needs, and those that several need."""
         once = twice = 0
-        for who in members(self.unfinished & self._target):
+        for who in members(self.unfinished & self._heeded):
             need = self._need[who]
             twice |= once & need
             once |= need
@@ -375,11 +381,15 @@ class Schedule:
     def _step_aside(self) -> bool:
         """Everybody in the way drives on to a zone of its own route that no other needs."""
         self.effort -= ASIDE_EFFORT
-        _, twice = self._needs()
-        quiet = (~twice | self.tables.roomy) & ~self.full
+        once, twice = self._needs()
+        wanted = 0
+        for who in members(self.unfinished & self._target):
+            wanted |= self._need[who]
+        off_others = [(~zones | self.tables.roomy) & ~self.full for zones in (once, twice)]
         aside = False
         for who in members(self.unfinished):
-            if self._holds[who] & self._watched and self._need[who] & quiet:
+            quiet = off_others[self._heeded >> who & 1]
+            if self._holds[who] & wanted and self._need[who] & quiet:
                 leg = self._quiet_place(who, quiet)
                 if leg is not None:
                     self._stop_over(leg)
