@@ -67,7 +67,9 @@ class Grid:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run came to. `decisions_us` are the times of the single decisions."""
+    """What a run came to. `decisions_us` are the times of the single decisions, `looks_us` those of the looks for an
+    order for everybody, one a turn: a coordinator has them every half second, apart from any decision.
+    """
 
     tasks: int = 0
     done: int = 0
@@ -81,6 +83,7 @@ class Outcome:
     frozen: bool = False
     frozen_after_tasks: int = 0
     decisions_us: list[float] = field(default_factory=list)
+    looks_us: list[float] = field(default_factory=list)
 
 
 class Vehicle:
@@ -277,10 +280,11 @@ class Site:
 
     def _ask_to_yield(self) -> None:
         idle = [v.name for v in self.vehicles if not v.goals and not v.plan]
-        if not idle:
-            return
         by_name = {v.name: v for v in self.vehicles}
-        for name, zone in self.book.yield_requests(idle):
+        began = time.thread_time()
+        asked = self.book.yield_requests(idle)
+        self.outcome.looks_us.append((time.thread_time() - began) * 1e6)
+        for name, zone in asked:
             vehicle = by_name[name]
             way = self.grid.way(vehicle.cell, self.grid.cell[zone], {c for c in self.at if c != vehicle.cell})
             if way:

@@ -33,7 +33,7 @@ MAX_YIELDS = 8
 MAX_RETREATS_TRIED = 2
 STEP_EFFORT = 3
 ORDER_EFFORT = 8
-"""How hard (in searches for a way out) one step, and an order after something unforeseen, may be worked on."""
+"""How hard (in searches for a way out) one step, and now and then an order for everybody, may be worked on."""
 
 
 class Why(StrEnum):
@@ -114,7 +114,7 @@ class RouteBook(Itineraries):
             self._trial, self._picture, self._stale = None, None, True
             return
         who, place = self._enrol(agent), self._number[zone]
-        intent, trial, self._picture = self._intents[who], self._trial, None
+        intent, trial = self._intents[who], self._trial
         if not self._tables.travellers[who].held:
             intent.visits = visit and intent.claim is None
         self._take(who, place)
@@ -123,12 +123,15 @@ class RouteBook(Itineraries):
             if trial.pending:
                 return
             intent.claim, intent.ends, self._stale = trial.claim, trial.ends, False
+            if trial.finishing != self._finishing:
+                self._picture = None
             self._known.legs, self._finishing, self._watched = trial.legs, trial.finishing, trial.watched
         else:
             self._enter(who, place)
-            self._stale = True
+            self._stale, self._picture = True, None
         self._trial = None
         self._plot(who)
+        self._follow(who)
 
     def vacate(self, zone: str, agent: str) -> None:
         """The agent gives a unit of the zone back. KeyError when it has none."""
@@ -139,15 +142,18 @@ class RouteBook(Itineraries):
         who, place = self._who[agent], self._number[zone]
         traveller = self._tables.travellers[who]
         self._give(who, place)
-        self._trial = self._picture = None
+        self._trial = None
         if self._watched & self._tables.bit[place] or place in traveller.keeps or place in traveller.route:
             self._stale = True
         if not traveller.held:
             self._intents[who].visits = False
         travelled = traveller.travels
         self._plot(who)
+        self._follow(who)
         if self._watched and travelled and not traveller.travels:
-            self._stale, self._hopeful = True, -1  # it has arrived and would yield now
+            self._stale = True  # it has arrived and would yield now to those who need its place
+            for place_kept in traveller.keeps:
+                self._hopeful |= self._tables.users[place_kept]
         self._leave(who)
 
     def stands(self, agent: str) -> None:
@@ -261,6 +267,10 @@ class RouteBook(Itineraries):
         self._hopeful |= 1 << who
         self._plot(who)
 
+    def _follow(self, who: int) -> None:
+        if self._picture is not None and not self._picture.follow(who):
+            self._picture = None
+
     def _leave(self, who: int) -> None:
         traveller = self._tables.travellers[who]
         if not traveller.held and self._finishing >> who & 1 and not traveller.route:
@@ -284,7 +294,10 @@ class RouteBook(Itineraries):
         """Looks for an order anew after something changed that the known one does not cover."""
         if self._stale:
             # what was promised goes before what is hoped for by others
-            found = find_all(self._tables, self._known, self._promised(), self._hopeful, ORDER_EFFORT)
+            effort = STEP_EFFORT if self._hopeful >= 0 else ORDER_EFFORT
+            found = find_all(self._tables, self._known, self._promised(), self._hopeful, effort)
+            if found.finished != self._finishing:
+                self._picture = None
             self._known.legs, self._finishing, self._stale, self._hopeful = found.legs, found.finished, False, 0
             self._watched = self._watch(found)
 

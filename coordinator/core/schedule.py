@@ -139,6 +139,26 @@ class Schedule:
         self.waits: dict[int, tuple[int, list[int]]] = {}  # kept by `retreat`, which asks about the same ones often
         self._watched = 0  # the keys of `behind` as a mask
 
+    def follow(self, who: int) -> bool:
+        """In a search that is over: takes over that the traveller went on. False when that may change who finishes."""
+        if self.finished >> who & 1:
+            return True
+        traveller, roomy = self.tables.travellers[who], self.tables.roomy
+        left, came = self._holds[who] & ~traveller.holds, traveller.holds & ~self._holds[who]
+        if not self.unfinished >> who & 1 or not traveller.travels or (left | came) & roomy:
+            return False
+        if any(self.tables.users[zone] & self.unfinished for zone in members(left)):
+            return False
+        self.full = (self.full & ~left) | came
+        self._holds[who], self._need[who] = traveller.holds, traveller.need
+        self._newcomers = self._still_needed = None
+        affected = 1 << who
+        for zone in members(came):
+            affected |= self.tables.users[zone]
+        for other in [w for w in self.waits if affected >> w & 1 or not self.unfinished >> w & 1]:
+            del self.waits[other]
+        return True
+
     # -- who is where
 
     def need(self, who: int) -> int:
