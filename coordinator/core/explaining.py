@@ -146,7 +146,7 @@ def _blocked(machine: Machine, unit: UnitRecord, now_ms: int) -> Clause:
 def _route(machine: Machine, agent_id: str) -> list[Clause]:
     """What an agent declared and is not asking for right now."""
     left = machine.routes.remaining(agent_id)
-    if not left or machine.queue.of_agent(agent_id):
+    if not left or any(left[0] in waiter.zones for waiter in machine.queue.of_agent(agent_id)):
         return []
     what = left[0] if len(left) == 1 else f"{len(left)} zones, {left[0]} first"
     remedy = f"it asks for {left[0]}, or claims no zones when it is not going there"

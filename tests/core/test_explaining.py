@@ -70,7 +70,7 @@ class Explained(Floor):
 
 TestNothingIsLeftUnexplained = Explained.TestCase
 TestNothingIsLeftUnexplained.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
