@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zonelock_cli.custody import Custody, Ending, NotStarted
+from zonelock_cli.dialing import credentials
 from zonelock_cli.exits import ExitCode
 from zonelock_cli.failures import Failure, unknown
 from zonelock_cli.output import View, duration
@@ -113,6 +114,7 @@ async def run(order: Order, view: View) -> int:
             on_halt=halter.halt,
             on_stop=halter.stood,
             connect_timeout_s=order.wait_s,
+            credentials=credentials(),
         ) as agent:
             return await Holding(order, teller, agent, halter, hold_max_ms).run()
 

@@ -24,6 +24,7 @@ from zonelock.v1 import (
     zone_service_pb2_grpc,
 )
 
+from zonelock_cli.dialing import credentials, objection
 from zonelock_cli.exits import ExitCode
 from zonelock_cli.failures import Failure
 from zonelock_cli.output import progress
@@ -52,7 +53,12 @@ class Link:
         self.wait_s = wait_s
         self._stopped = threading.Event()
         self._watch: Any = None
-        self._channel = grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+        ours = credentials()
+        self._channel = (
+            grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
+            if ours is None
+            else grpc.secure_channel(server, ours, options=CHANNEL_OPTIONS)
+        )
         self._zones = zone_service_pb2_grpc.ZoneServiceStub(self._channel)
         self._safety = safety_service_pb2_grpc.SafetyServiceStub(self._channel)
 
@@ -163,6 +169,13 @@ def translated(error: grpc.RpcError, server: str, wait_s: float) -> Failure:
     if info is not None:
         return refused(info.reason, details, dict(info.metadata), code)
     if code is grpc.StatusCode.UNAVAILABLE:
+        if "refused" not in details and (said := objection(server)):
+            return Failure(
+                ExitCode.UNAVAILABLE,
+                said,
+                "Give --tls-ca, --tls-cert and --tls-key as the coordinator wants them; none for a plain one.",
+                reason="UNAVAILABLE",
+            )
         return Failure(
             ExitCode.UNAVAILABLE,
             f"cannot reach a coordinator at {server}: {_first_cause(details)}",

@@ -11,10 +11,12 @@ import getpass
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from zonelock_cli.dialing import Identity, dial_as
 from zonelock_cli.failures import Failure
 from zonelock_cli.output import View
 
@@ -49,8 +51,41 @@ def _operator(_: click.Context, __: click.Parameter, value: str | None) -> str:
         raise click.BadParameter("this login has no name; say who acts with --operator or $ZONELOCK_OPERATOR") from None
 
 
-def server_options(command: F) -> F:
-    """Adds `--server` and `--wait-s`: which coordinator, and how long to wait for its answer."""
+def tls_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--tls-ca`, `--tls-cert`, `--tls-key`; the command itself need not know that they were given."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, tls_ca: Path | None, tls_cert: Path | None, tls_key: Path | None, **kwargs: Any) -> Any:
+        try:
+            dial_as(Identity(tls_ca, tls_cert, tls_key))
+        except Failure as failure:  # outside of `output_option`, and yet in the form that was asked for
+            form = kwargs.get("output", "auto")
+            failure.as_json = bool(
+                form == "json" or kwargs.get("as_json") or (form == "auto" and not sys.stderr.isatty())
+            )
+            raise
+        return command(*args, **kwargs)
+
+    what = {
+        "ca": "PEM of the authority that signed the coordinator's certificate; turns TLS on",
+        "cert": "PEM certificate that the coordinator asks of its clients",
+        "key": "PEM key of --tls-cert",
+    }
+    for part in reversed(what):
+        variable = f"ZONELOCK_TLS_{part.upper()}"
+        wrapped = click.option(
+            f"--tls-{part}",
+            metavar="FILE",
+            envvar=variable,
+            type=click.Path(path_type=Path),
+            help=f"{what[part]} (${variable}).",
+        )(wrapped)
+    return wrapped
+
+
+def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--server`, `--wait-s` and TLS: which coordinator, how long to wait for its answer, and how to reach it."""
+    command = tls_options(command)
     command = click.option(
         "--wait-s",
         type=click.FloatRange(min=0, min_open=True),

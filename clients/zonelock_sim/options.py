@@ -11,8 +11,12 @@ import json
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zonelock_sim.incidents import Incident, IncidentKind
+
+if TYPE_CHECKING:
+    import grpc
 
 MAX_AGENTS = 1_000
 DEFAULT_AGENTS = 6
@@ -36,7 +40,8 @@ class SimOptions:
     seconds: how long they drive; None until cancelled.
     store: for the coordinator that the run starts (`memory`, `sqlite`, `sqlite:PATH`, `etcd`, `etcd:HOST:PORT,...`);
         `sqlite` alone keeps its file and `etcd` alone its three members in a folder that goes with the run.
-    server: `HOST:PORT` of a coordinator that runs already; then nothing is started and `store` is not used.
+    server: `HOST:PORT[,...]` of coordinators that run already; then nothing is started and `store` is not used.
+    credentials: TLS towards `server`; None for plain connections.
     gateway: all agents on one fleet stream, rather than a stream each.
     speed_mm_s: drive at this speed rather than the agent kind's.
     virtual: all in one process on virtual time, with the store in memory; without `seconds` it ends with the last task.
@@ -51,6 +56,7 @@ class SimOptions:
     seconds: float | None = None
     store: str = "memory"
     server: str | None = None
+    credentials: grpc.ChannelCredentials | None = field(default=None, repr=False, compare=False)
     listen: str = "127.0.0.1:0"
     web: str = "127.0.0.1:0"
     fallback_ports: bool = False

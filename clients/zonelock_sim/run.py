@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 from zonelock_client import Operator, RequestError
 
 from coordinator.floor import Floor
@@ -50,7 +51,7 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
     stage = await load_stage(options)
     if options.virtual:
         return await _run_virtual(options, stage, telling, stop)
-    uplink = Uplink(floor_hash=stage.floor.hash, gateway=options.gateway)
+    uplink = Uplink(floor_hash=stage.floor.hash, gateway=options.gateway, credentials=options.credentials)
     scene = Scene(stage.floor, options, uplink, pairs=stage.pairs, tell=telling.say)
     telling.say("starting", _opening(options, stage))
     async with _endpoint(options, stage) as endpoint:
@@ -118,7 +119,7 @@ async def _unless_it_dies(running: Coroutine[Any, Any, None], endpoint: Endpoint
 async def load_stage(options: SimOptions) -> Stage:
     """Reads floor and scenario. Raises FloorError with every problem found, SimError when the server has no answer."""
     if options.floor is None and options.server is not None:
-        floor = await _floor_of(options.server)
+        floor = await _floor_of(options.server, options.credentials)
     else:
         floor = load_floor(options.floor or bundled(DEMO_FLOOR), aisles=options.aisles)
     pairs: list[tuple[Cell, Cell]] | None = None
@@ -135,10 +136,10 @@ def load_floor(path: Path, *, aisles: bool = False) -> Floor:
     return Floor.load(path)
 
 
-async def _floor_of(server: str) -> Floor:
+async def _floor_of(server: str, credentials: grpc.ChannelCredentials | None) -> Floor:
     """The floor that a running coordinator works on."""
     try:
-        async with Operator(server, operator="zonelock-sim") as operator:
+        async with Operator(server, operator="zonelock-sim", credentials=credentials) as operator:
             return Floor.parse((await operator.floor()).source_yaml, f"the floor of {server}")
     except RequestError as error:
         raise SimError(f"server {server}: {error}; check the address, or start one with `zonelock serve`") from error

@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+import grpc
 from zonelock.v1.floor_pb2 import SLOT_STATE_FREE
 from zonelock.v1.zone_service_pb2 import WatchFloorResponse
 from zonelock_client import Agent, Fleet, Operator, RequestError, connect, connect_fleet
@@ -28,8 +29,9 @@ STOP_WITHIN_S = 10.0
 class Uplink:
     """Implements `world.Links`."""
 
-    def __init__(self, *, floor_hash: str, gateway: bool) -> None:
+    def __init__(self, *, floor_hash: str, gateway: bool, credentials: grpc.ChannelCredentials | None = None) -> None:
         self._target = ""
+        self._credentials = credentials
         self._floor_hash = floor_hash
         self._gateway = gateway
         self._fleet: Fleet | None = None
@@ -42,7 +44,7 @@ class Uplink:
         """Agents can connect to the coordinator at `target` inside; on the way out every client is closed."""
         self._target = target
         if self._gateway:
-            self._fleet = await connect_fleet(target)
+            self._fleet = await connect_fleet(target, credentials=self._credentials)
         try:
             yield
         finally:
@@ -66,6 +68,7 @@ class Uplink:
         else:
             agent = await connect(
                 self._target,
+                credentials=self._credentials,
                 agent_id=introduction.agent_id,
                 agent_kind=introduction.kind,
                 stop_ms=introduction.stop_ms,
@@ -98,7 +101,7 @@ class Uplink:
         """Tells `traffic` what others than `own` occupy, for ever."""
         while True:
             try:
-                async with Operator(self._target, operator="zonelock-sim") as operator:
+                async with Operator(self._target, operator="zonelock-sim", credentials=self._credentials) as operator:
                     async for picture in operator.watch(min_interval_ms=WATCH_INTERVAL_MS):
                         await self._take(picture)
                         traffic.foreign(self._foreign(own))

@@ -11,7 +11,19 @@ import pytest
 from zonelock_cli.exits import ExitCode
 from zonelock_cli.main import cli
 
-COMMON = {"--server", "--wait-s", "--output", "-o", "--help", "-h", "--operator", "--reason"}
+COMMON = {
+    "--server",
+    "--wait-s",
+    "--output",
+    "-o",
+    "--help",
+    "-h",
+    "--operator",
+    "--reason",
+    "--tls-ca",
+    "--tls-cert",
+    "--tls-key",
+}
 HEADING = re.compile(r"^#{2,3} (.+)$", re.MULTILINE)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 

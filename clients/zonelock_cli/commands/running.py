@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from zonelock_cli.dialing import credentials
 from zonelock_cli.exits import ExitCode
 from zonelock_cli.failures import Failure, floor_failure
-from zonelock_cli.options import DEFAULT_WAIT_S, output_option, parse_address
+from zonelock_cli.options import DEFAULT_WAIT_S, output_option, parse_address, tls_options
 from zonelock_cli.output import View
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def demo(
     help="All in one process on virtual time: no sockets, no waiting, the same every time. "
     "Without --seconds it ends with the scenario's last task.",
 )
+@tls_options
 @click.option("--naive", is_flag=True, help="Vehicles lock the next cell and wait for it, to show what that comes to.")
 @sim_options
 def sim(
@@ -198,6 +200,7 @@ def sim(
             seconds=seconds,
             store=store,
             server=server,
+            credentials=credentials() if server is not None else None,
             listen=listen,
             web=web,
             gateway=gateway,
