@@ -106,7 +106,7 @@ class Ways:
         found = array("H", [FAR]) * len(self._back)
         edge, moves = [self._index(goal)], 0
         while edge and moves < FAR:
-            further = []
+            further: list[int] = []
             for cell in edge:
                 if found[cell] == FAR:
                     found[cell] = moves
