@@ -7,12 +7,14 @@ holds the same table, and a test compares the two with what a running process ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
@@ -110,7 +112,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("tick_seconds", HISTOGRAM, "", "A transaction without writes, likewise.", lambda o, t: o.tick),
     Row("commit_writes", HISTOGRAM, "", "Writes in one transaction.", lambda o, t: o.batch),
-    Row("stops_active", GAUGE, "", "Stops that are active now.", lambda o, t: _active_stops(o)),
+    Row("stops_active", GAUGE, "", "Stops that are active now.", lambda o, t: o.stops_active()),
     Row("stops_pending", GAUGE, "", "Stops that left and are not known to be durable.", lambda o, t: _pending(o)),
     Row(
         "stops_raised_total",
@@ -138,7 +140,7 @@ TABLE: tuple[Row, ...] = (
         GAUGE,
         "",
         "Connected agents that owe the acknowledgement of an active stop for too long.",
-        lambda o, t: o.unacknowledged(),
+        lambda o, t: o.unacknowledged,
     ),
     Row("alarms_total", COUNTER, "", "Alarms of every kind; the log has their sentences.", lambda o, t: _alarms(o)),
     Row("sessions", GAUGE, "link", "Agents known, by link.", lambda o, t: o.sessions()),
@@ -146,7 +148,7 @@ TABLE: tuple[Row, ...] = (
         "zones",
         GAUGE,
         "state",
-        "Zones by the state that they are shown in; counted every 5 s, all 0 on a standby.",
+        "Zones by the state that they are shown in; counted every 5 s or oftener, all 0 on a standby.",
         lambda o, t: {s.value: o.zones.get(s.value, 0) for s in ZoneState},
     ),
     Row(
@@ -190,24 +192,33 @@ TABLE: tuple[Row, ...] = (
 
 
 class Metrics(Collector):
-    """Exports one coordinator. A registry of its own: two coordinators in one process do not mix."""
+    """Exports one coordinator, through no registry that others share: two in one process do not mix."""
 
     def __init__(self, observation: Observation, tally: Tally) -> None:
         self._observation, self._tally = observation, tally
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self._process = ProcessCollector(registry=None)
 
-    def exposition(self) -> tuple[bytes, str]:
-        """The text and its content type."""
-        return generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4
-
-    def describe(self) -> Iterable[Metric]:
-        return [_family(row, {} if row.label else 0) for row in TABLE if row.kind != HISTOGRAM]
+    async def exposition(self) -> tuple[bytes, str]:
+        """The text and its content type. Family by family, so that a scrape never holds the event loop for long."""
+        parts = []
+        for family in itertools.chain(self.collect(), self._process.collect()):
+            parts.append(generate_latest(_One(family)))
+            await asyncio.sleep(0)
+        return b"".join(parts), CONTENT_TYPE_PLAIN_0_0_4
 
     def collect(self) -> Iterator[Metric]:
         for row in TABLE:
             yield _family(row, row.read(self._observation, self._tally))
+
+
+class _One(Collector):
+    """One family, for the formatter."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family
 
 
 def _family(row: Row, value: float | Mapping[str, float] | Spread) -> Metric:
@@ -237,10 +248,6 @@ def _leads(o: Observation) -> int:
 
 def _epoch(o: Observation) -> int:
     return 0 if o.runtime is None else o.runtime.epoch
-
-
-def _active_stops(o: Observation) -> int:
-    return 0 if o.runtime is None else len(o.runtime.known_stops())
 
 
 def _pending(o: Observation) -> int:

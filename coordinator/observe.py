@@ -27,6 +27,8 @@ from coordinator.hooks import Hooks
 log = logging.getLogger("zonelock.observe")
 
 SURVEY_EVERY_S = 5.0
+SURVEY_STOPPED_S = 1.0
+"""While a stop is active, and at least between two surveys."""
 ZONES_PER_SLICE = 250
 """Zones counted between two turns of the event loop: about half a millisecond's work."""
 LAG_EVERY_S = 0.1
@@ -104,6 +106,7 @@ class Observation(Hooks):
         self.lag = Spread(_FINE)
         self.gc_pause = Spread(_FINE)
         self.zones: dict[str, int] = {}
+        self.unacknowledged = 0
         self.store_bytes = 0
         self._waits: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._counted_stops: OrderedDict[str, None] = OrderedDict()
@@ -166,6 +169,7 @@ class Observation(Hooks):
         if len(self._counted_stops) > STOPS_KEPT:
             self._counted_stops.popitem(last=False)
         self.stops_raised[stop.cause.value] += 1
+        self._changed.set()
 
     # -- measured by time --------------------------------------------------------------------------------------------
 
@@ -206,14 +210,19 @@ class Observation(Hooks):
                 await self.survey(measure_store)
             except Exception as error:  # a floor that cannot be counted is no reason to stop counting
                 log.debug("survey: %s", error)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), SURVEY_EVERY_S)
+            await asyncio.sleep(SURVEY_STOPPED_S)
+            if not self.stops_active():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), SURVEY_EVERY_S - SURVEY_STOPPED_S)
             self._changed.clear()
 
     async def survey(self, measure_store: Callable[[], Awaitable[int]]) -> None:
-        """Counts the zones by the state they are shown in, and measures the store."""
+        """Counts the zones by the state they are shown in and the agents that owe an acknowledgement; measures the
+        store.
+        """
         machine = self.machine()
         self.zones = {} if machine is None else await _count_zones(machine)
+        self.unacknowledged = 0 if machine is None else await _count_unacknowledged(machine)
         self.store_bytes = await measure_store()
 
     def machine(self) -> Machine | None:
@@ -225,13 +234,8 @@ class Observation(Hooks):
         except Exception:
             return None
 
-    def unacknowledged(self) -> int:
-        """Agents that have not confirmed standing in time, over all active stops."""
-        machine = self.machine()
-        if machine is None:
-            return 0
-        now_ms = machine.now_ms
-        return len({a for stop in machine.stops.active() for a in machine.late_to_acknowledge(stop, now_ms)})
+    def stops_active(self) -> int:
+        return 0 if self.runtime is None else len(self.runtime.known_stops())
 
     def sessions(self) -> dict[str, int]:
         """By the agent's link."""
@@ -250,6 +254,15 @@ async def _count_zones(machine: Machine) -> dict[str, int]:
             found[shown_state(machine.units.of(name), stop_ids).value] += 1
         await asyncio.sleep(0)
     return dict(found)
+
+
+async def _count_unacknowledged(machine: Machine) -> int:
+    """Agents that have not confirmed standing in time, over all active stops."""
+    late: set[str] = set()
+    for stop in machine.stops.active():
+        late.update(machine.late_to_acknowledge(stop, machine.now_ms))
+        await asyncio.sleep(0)
+    return len(late)
 
 
 def _boot_ms() -> int:

@@ -165,6 +165,11 @@ class EtcdClient:
         self._members: list[_Member] = []
         self._current = 0
 
+    @property
+    def token(self) -> str:
+        """What etcd knows us by at present; empty without a login."""
+        return self._login.latest
+
     async def txn(self, request: rpc_pb2.TxnRequest, *, repeatable: bool) -> rpc_pb2.TxnResponse:
         """Runs a transaction. `repeatable` says that running it twice, or late, does no harm.
 

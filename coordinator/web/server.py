@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from aiohttp import hdrs, web
@@ -50,7 +50,7 @@ class WebServer:
         listen: str,
         *,
         leading: Callable[[], bool] = lambda: True,
-        metrics: Callable[[], tuple[bytes, str]] | None = None,
+        metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None = None,
         max_watchers: int = MAX_WATCHERS,
         write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
@@ -118,7 +118,7 @@ class WebServer:
     async def _serve_metrics(self, request: web.Request) -> web.Response:
         if self._metrics is None:
             raise web.HTTPNotFound
-        text, kind = self._metrics()
+        text, kind = await self._metrics()
         return web.Response(body=text, headers={hdrs.CONTENT_TYPE: kind, hdrs.CACHE_CONTROL: "no-store"})
 
     async def _serve_watch(self, request: web.Request) -> web.StreamResponse:

@@ -22,6 +22,7 @@ from coordinator.store.local_etcd import LocalEtcd
 from coordinator.store.port import StoreUnavailable
 from coordinator.tls import TlsFiles
 
+TOKEN_TTL_S = 2
 ROOT_PASSWORD, PASSWORD = "for-root", "for-the-coordinators"
 
 
@@ -98,7 +99,7 @@ class Etcdctl:
 @pytest_asyncio.fixture
 async def locked(etcd_binary: Path, tmp_path: Path) -> AsyncIterator[tuple[LocalEtcd, Etcdctl]]:
     """A member on kept data with authentication: `zonelock` may read and write under zonelock/ and nothing else."""
-    async with LocalEtcd(1, tmp_path / "etcd", flags=["--auth-token-ttl", "3"]) as cluster:
+    async with LocalEtcd(1, tmp_path / "etcd", flags=["--auth-token-ttl", str(TOKEN_TTL_S)]) as cluster:
         ctl = Etcdctl(cluster.endpoints[0])
         for words in (
             ("user", "add", f"root:{ROOT_PASSWORD}"),
@@ -159,6 +160,34 @@ async def test_a_token_that_ended_is_replaced_in_the_middle_of_a_write(locked: t
         assert (await store.load()).records == {"unit/Z_1/0": b"two"}
     finally:
         await store.close()
+
+
+async def test_a_token_that_expired_is_replaced(locked: tuple[LocalEtcd, Etcdctl]) -> None:
+    cluster, _ = locked
+    client = EtcdClient(cluster.endpoints, access=EtcdAccess(None, "zonelock", PASSWORD))
+    try:
+        await client.read_key(b"zonelock/leader")
+        first = client.token
+        await asyncio.sleep(TOKEN_TTL_S + 2)  # nothing to wait for: whoever looks at a token prolongs it
+        await client.read_key(b"zonelock/leader")
+        assert first and client.token not in ("", first)
+    finally:
+        await client.close()
+
+
+async def test_a_standby_with_a_login_takes_over(locked: tuple[LocalEtcd, Etcdctl]) -> None:
+    cluster, _ = locked
+    first, second = opened(cluster), opened(cluster)
+    try:
+        epoch = await first.lead()
+        heir = asyncio.create_task(second.lead())
+        await first.load()
+        await first.commit({"unit/Z_1/0": b"held"})
+        await first.close()
+        assert await heir > epoch
+        assert (await second.load()).records == {"unit/Z_1/0": b"held"}
+    finally:
+        await second.close()
 
 
 async def test_a_wrong_password_ends_the_start_and_names_the_field(locked: tuple[LocalEtcd, Etcdctl]) -> None:
