@@ -17,6 +17,8 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from zonelock.v1 import (
+    cluster_service_pb2,
+    cluster_service_pb2_grpc,
     floor_pb2,
     safety_service_pb2,
     safety_service_pb2_grpc,
@@ -61,6 +63,7 @@ class Link:
         )
         self._zones = zone_service_pb2_grpc.ZoneServiceStub(self._channel)
         self._safety = safety_service_pb2_grpc.SafetyServiceStub(self._channel)
+        self._cluster = cluster_service_pb2_grpc.ClusterServiceStub(self._channel)
 
     def __enter__(self) -> Self:
         return self
@@ -140,6 +143,10 @@ class Link:
     def revoke_grants(self, request: safety_service_pb2.RevokeGrantsRequest) -> list[int]:
         response: safety_service_pb2.RevokeGrantsResponse = self._call(self._safety.RevokeGrants, request)
         return sorted(response.tokens)
+
+    def cluster(self) -> cluster_service_pb2.GetClusterResponse:
+        """The coordinators and their store, as this one knows them."""
+        return self._call(self._cluster.GetCluster, cluster_service_pb2.GetClusterRequest())
 
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
         with self._translated(), progress(f"waiting for {self.server}"):

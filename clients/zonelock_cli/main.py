@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "demo": "running:demo",
     "serve": "running:serve",
     "sim": "running:sim",
+    "cluster": "clusters:cluster",
     "status": "looking:status",
     "zones": "looking:zones",
     "agents": "looking:agents",

@@ -16,6 +16,8 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from zonelock.v1 import (
+    cluster_service_pb2,
+    cluster_service_pb2_grpc,
     floor_pb2,
     safety_service_pb2,
     safety_service_pb2_grpc,
@@ -158,6 +160,7 @@ def refusal(code: grpc.StatusCode, reason: str, message: str, **metadata: str) -
 class FakeCoordinator(
     zone_service_pb2_grpc.ZoneServiceServicer,
     safety_service_pb2_grpc.SafetyServiceServicer,
+    cluster_service_pb2_grpc.ClusterServiceServicer,
 ):
     """`responses` is what a watcher gets; it then waits for `more` until the server stops. `refuse` answers safety
     calls.
@@ -168,6 +171,7 @@ class FakeCoordinator(
         self.asked: list[Any] = []
         self.refuse: Any = None
         self.mute = False
+        self.cluster = cluster_service_pb2.GetClusterResponse()
         self.over = threading.Event()
         self.floor = floor_pb2.Floor(
             site="plant",
@@ -190,6 +194,7 @@ class FakeCoordinator(
         self.server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
         zone_service_pb2_grpc.add_ZoneServiceServicer_to_server(self, self.server)
         safety_service_pb2_grpc.add_SafetyServiceServicer_to_server(self, self.server)
+        cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(self, self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
         return self
@@ -224,6 +229,11 @@ class FakeCoordinator(
     Extend: Any = _cardboard
     ListStops: Any = _cardboard
     ListAudit: Any = _cardboard
+    Follow: Any = _cardboard
+    HandOverStops: Any = _cardboard
+
+    def GetCluster(self, request: Any, context: grpc.ServicerContext) -> cluster_service_pb2.GetClusterResponse:  # noqa: N802
+        return self.cluster
 
     def ListZones(self, request: Any, context: grpc.ServicerContext) -> zone_service_pb2.ListZonesResponse:  # noqa: N802
         zones = [z for z in canned().zones if not request.names or z.name in request.names]
