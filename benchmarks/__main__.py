@@ -22,6 +22,7 @@ NAMES = (
     "wide",
     "contended",
     "stops",
+    "failover",
     "soak",
     "scale",
     "acquire",

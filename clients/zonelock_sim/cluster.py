@@ -100,7 +100,8 @@ class LocalCluster:
 
     async def start(self) -> None:
         """Starts etcd, then every coordinator; returns when all serve and one of them leads."""
-        await self.start_etcd()
+        if self._etcd is None:
+            await self.start_etcd()
         try:
             await asyncio.gather(*(self.start_coordinator(index) for index in range(self._count)))
         except BaseException:

@@ -11,11 +11,12 @@ from pathlib import Path
 import grpc
 import pytest
 from client.floor_view import shown, until, until_waiting
-from client.network import Relay
 from client.scripted import Conversation, scripted
 from zonelock.v1 import zone_service_pb2 as pb
 from zonelock_client import Agent, GrantLost, Halt, LinkLost, LinkState, RequestError, connect
 from zonelock_client.testing import TestServer
+
+from chaos.live.relay import Relay
 
 
 class LinkStory:

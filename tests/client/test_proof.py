@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from client.floor_view import shown
-from client.network import Relay
 from zonelock_client import (
     ArgumentError,
     GrantLost,
@@ -19,6 +18,8 @@ from zonelock_client import (
     connect,
 )
 from zonelock_client.testing import FLOOR, TestServer
+
+from chaos.live.relay import Relay
 
 
 @pytest.fixture

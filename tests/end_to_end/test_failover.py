@@ -12,21 +12,16 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from end_to_end.cluster_floor import Crew, at_work, describe, leader_of, settled, write_floor
 from zonelock_client import Operator, RequestError
 from zonelock_sim.cluster import LocalCluster
+
+from chaos.live.crew import Crew, at_work, change_of_leader, describe, leader_of, settled, write_floor
 
 
 @pytest.fixture
 async def cluster(tmp_path: Path, etcd_binary: Path) -> AsyncIterator[LocalCluster]:
     async with LocalCluster(write_floor(tmp_path)) as local:
         yield local
-
-
-async def change_of_leader(cluster: LocalCluster, before: int) -> int:
-    while (now := await leader_of(cluster)) == before:  # noqa: ASYNC110 - etcd is asked, there is no event here
-        await asyncio.sleep(0.02)
-    return now
 
 
 @pytest.mark.timeout(120)

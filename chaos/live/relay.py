@@ -1,4 +1,4 @@
-"""A TCP relay between an agent and its coordinator that can be cut, silenced and closed."""
+"""A TCP relay between two processes that can be cut, silenced, held up in one direction, and closed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class Relay:
         self.broken = asyncio.Event()
         self._open = asyncio.Event()
         self._open.set()
+        self._upwards = asyncio.Event()
+        self._upwards.set()
 
     async def __aenter__(self) -> Self:
         await self.restore()
@@ -45,6 +47,15 @@ class Relay:
         """Connections stay up and whatever is sent disappears."""
         self._open.clear()
 
+    def hold(self) -> None:
+        """What is sent towards the target waits, and arrives after `let_through`; what comes back passes. So does a
+        network that loses one direction: TCP sends again, and old requests arrive late.
+        """
+        self._upwards.clear()
+
+    def let_through(self) -> None:
+        self._upwards.set()
+
     def cut(self) -> None:
         """Every connection breaks; new ones are welcome."""
         for writer in self._writers:
@@ -68,7 +79,7 @@ class Relay:
             return
         pair = {writer, far_writer}
         self._writers |= pair
-        ways = [self._pass(reader, far_writer), self._pass(far_reader, writer)]
+        ways = [self._pass(reader, far_writer, self._upwards), self._pass(far_reader, writer)]
         tasks = {asyncio.create_task(way) for way in ways}
         self._tasks |= tasks
         try:
@@ -82,9 +93,13 @@ class Relay:
             for end in pair:
                 end.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, gate: asyncio.Event | None = None
+    ) -> None:
         try:
             while data := await reader.read(65_536):
+                if gate is not None:
+                    await gate.wait()
                 if self._open.is_set():
                     writer.write(data)
                     await writer.drain()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from grpc import aio
@@ -19,6 +20,7 @@ from zonelock.v1 import cluster_service_pb2_grpc as cgrpc
 from zonelock_client import Agent, Operator, connect
 from zonelock_sim.cluster import LocalCluster
 
+from chaos.live.relay import Relay
 from coordinator.store.etcd_client import EtcdClient
 
 ZONES = tuple(f"Z_{i:02}" for i in range(16))
@@ -41,7 +43,8 @@ class Crew:
         self.agents: list[Agent] = []
         self.grants = 0
         self.news = asyncio.Event()
-        self.on_grant: Callable[[], None] = lambda: None
+        self.granted_at: list[float] = []
+        """Monotonic seconds of every grant, as its agent has it."""
         self._inside: dict[str, str] = {}
         self._tokens: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,8 +91,19 @@ class Crew:
                 raise AssertionError(f"{zone}: token {token} after {self._tokens[zone]}")
             self._inside[zone], self._tokens[zone] = agent_id, token
         self.grants += 1
-        self.on_grant()
+        self.granted_at.append(time.monotonic())
         self.news.set()
+
+
+@asynccontextmanager
+async def way_to_etcd(cluster: LocalCluster) -> AsyncIterator[dict[int, list[Relay]]]:
+    """Relays between each coordinator and every etcd member. Enter it between `start_etcd` and the coordinators."""
+    relays: dict[int, list[Relay]] = {}
+    async with AsyncExitStack() as stack:
+        for index in range(len(cluster.places)):
+            relays[index] = [await stack.enter_async_context(Relay(e)) for e in cluster.etcd.endpoints]
+            cluster.ways_to_etcd[index] = [relay.target for relay in relays[index]]
+        yield relays
 
 
 @asynccontextmanager
@@ -102,7 +116,9 @@ async def at_work(cluster: LocalCluster, agents: int = 6) -> AsyncIterator[Crew]
         yield crew
         await crew.granted(20)
         async with Operator(cluster.target, operator="test") as operator:
-            assert await operator.stops(include_ended=True) == []
+            stops = await operator.stops(include_ended=True)
+        if stops:
+            raise AssertionError(f"a failover alone caused {[stop.stop_id for stop in stops]}")
     finally:
         await crew.stop()
 
@@ -119,6 +135,13 @@ async def leader_of(cluster: LocalCluster) -> int:
             await asyncio.sleep(0.02)
     finally:
         await client.close()
+
+
+async def change_of_leader(cluster: LocalCluster, before: int) -> int:
+    """Waits until another leads; returns which."""
+    while (now := await leader_of(cluster)) == before:  # noqa: ASYNC110 - etcd is asked, there is no event here
+        await asyncio.sleep(0.02)
+    return now
 
 
 async def describe(address: str) -> cpb.GetClusterResponse:
