@@ -17,7 +17,7 @@ from coordinator.config import CoordinatorConfig
 from coordinator.floor import Floor
 from coordinator.high_water import HighWater
 from coordinator.metrics import Metrics
-from coordinator.observe import Observation
+from coordinator.observe import Observation, Surroundings
 from coordinator.pending_stops import PendingStops
 from coordinator.rpc.server import ClusterFacts, RpcServer
 from coordinator.rpc.translate import floor_message
@@ -58,12 +58,17 @@ def open_store(config: CoordinatorConfig) -> Store:
     )
 
 
-async def store_bytes(store: Store, config: CoordinatorConfig) -> int:
-    """The size of etcd's largest database or of SQLite's file; 0 when nobody says."""
-    if isinstance(store, EtcdStore):
-        return max((member.db_bytes for member in (await store.status()).endpoints), default=0)
+async def surroundings(store: Store, config: CoordinatorConfig) -> Surroundings:
+    """The size of etcd's largest database or of SQLite's file (0 when nobody says), and when certificates end."""
     kind, _, path = config.store.partition(":")
-    return (await asyncio.to_thread(Path(path).stat)).st_size if kind == "sqlite" else 0
+    size = 0
+    if isinstance(store, EtcdStore):
+        size = max((member.db_bytes for member in (await store.status()).endpoints), default=0)
+    elif kind == "sqlite":
+        size = (await asyncio.to_thread(Path(path).stat)).st_size
+    uses = (("etcd", config.etcd_tls()), ("grpc", config.server_tls()))
+    ends = {use: await asyncio.to_thread(files.expires_at_s) for use, files in uses if files is not None}
+    return Surroundings(size, ends)
 
 
 class Coordinator:
@@ -128,7 +133,7 @@ class Coordinator:
             await self.stop()
             raise
         self._task = asyncio.create_task(self.runtime.run(), name="zonelock-runtime")
-        self.observation.start(lambda: store_bytes(self._store, self.config))
+        self.observation.start(lambda: surroundings(self._store, self.config))
 
     def _introduce(self, port: int) -> None:
         """Now that it is known where this coordinator listens, others may be told."""

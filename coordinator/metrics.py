@@ -8,7 +8,9 @@ holds the same table, and a test compares the two with what a running process ex
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -48,6 +50,7 @@ class Row:
     read: Callable[[Observation, Tally], float | Mapping[str, float] | Spread]
 
 
+CERTIFICATE_USES = ("etcd", "grpc")
 ENDINGS = {"released": fx.Released, "abandoned": fx.Abandoned, "expired": fx.Expired, "revoked": fx.Revoked}
 
 
@@ -68,6 +71,14 @@ def _waiting(o: Observation) -> int:
 def _live_grants(o: Observation) -> int:
     machine = o.machine()
     return 0 if machine is None else len(machine.grants)
+
+
+@functools.cache
+def _version() -> str:
+    try:
+        return version("zonelock")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 TABLE: tuple[Row, ...] = (
@@ -186,6 +197,13 @@ TABLE: tuple[Row, ...] = (
         "Size of the store: etcd's largest database, or SQLite's file; measured every 5 s.",
         lambda o, t: o.store_bytes,
     ),
+    Row(
+        "certificate_expiry_timestamp_seconds",
+        GAUGE,
+        "use",
+        "When this coordinator's certificates end, in Unix time; +Inf where it has none.",
+        lambda o, t: {use: o.certificates.get(use, math.inf) for use in CERTIFICATE_USES},
+    ),
     Row("loop_lag_seconds", HISTOGRAM, "", "How late a 100 ms timer comes on the event loop.", lambda o, t: o.lag),
     Row("gc_pause_seconds", HISTOGRAM, "", "Pauses by Python's cyclic garbage collector.", lambda o, t: o.gc_pause),
 )
@@ -260,10 +278,3 @@ def _alarms(o: Observation) -> int:
 
 def _quarantined(o: Observation) -> int:
     return 0 if o.runtime is None else o.runtime.safeguards.quarantined
-
-
-def _version() -> str:
-    try:
-        return version("zonelock")
-    except PackageNotFoundError:
-        return "unknown"

@@ -14,7 +14,8 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from coordinator.core import effects as fx
@@ -55,6 +56,17 @@ class Spread:
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What lies outside of the process: the store's size in bytes, and when certificates end (Unix time) by use."""
+
+    store_bytes: int = 0
+    certificates: Mapping[str, float] = field(default_factory=dict)
+
+
+Look = Callable[[], Awaitable[Surroundings]]
 
 
 class Safeguards(Protocol):
@@ -108,6 +120,7 @@ class Observation(Hooks):
         self.zones: dict[str, int] = {}
         self.unacknowledged = 0
         self.store_bytes = 0
+        self.certificates: Mapping[str, float] = {}
         self._waits: OrderedDict[tuple[str, str], int] = OrderedDict()
         self._counted_stops: OrderedDict[str, None] = OrderedDict()
         self._tasks: list[asyncio.Task[None]] = []
@@ -173,12 +186,12 @@ class Observation(Hooks):
 
     # -- measured by time --------------------------------------------------------------------------------------------
 
-    def start(self, measure_store: Callable[[], Awaitable[int]]) -> None:
-        """`measure_store` returns the store's size in bytes, or raises."""
+    def start(self, look: Look) -> None:
+        """`look` may raise; then what it last said stays."""
         gc.callbacks.append(self._on_gc)
         self._tasks = [
             asyncio.create_task(self._watch_loop(), name="zonelock-loop-lag"),
-            asyncio.create_task(self._survey_for_ever(measure_store), name="zonelock-survey"),
+            asyncio.create_task(self._survey_for_ever(look), name="zonelock-survey"),
         ]
 
     async def stop(self) -> None:
@@ -204,10 +217,10 @@ class Observation(Hooks):
             await asyncio.sleep(LAG_EVERY_S)
             self.lag.add(max(0.0, loop.time() - due))
 
-    async def _survey_for_ever(self, measure_store: Callable[[], Awaitable[int]]) -> None:
+    async def _survey_for_ever(self, look: Look) -> None:
         while True:
             try:
-                await self.survey(measure_store)
+                await self.survey(look)
             except Exception as error:  # a floor that cannot be counted is no reason to stop counting
                 log.debug("survey: %s", error)
             await asyncio.sleep(SURVEY_STOPPED_S)
@@ -216,14 +229,13 @@ class Observation(Hooks):
                     await asyncio.wait_for(self._changed.wait(), SURVEY_EVERY_S - SURVEY_STOPPED_S)
             self._changed.clear()
 
-    async def survey(self, measure_store: Callable[[], Awaitable[int]]) -> None:
-        """Counts the zones by the state they are shown in and the agents that owe an acknowledgement; measures the
-        store.
-        """
+    async def survey(self, look: Look) -> None:
+        """Counts the zones by the state they are shown in and the agents that owe an acknowledgement; looks around."""
         machine = self.machine()
         self.zones = {} if machine is None else await _count_zones(machine)
         self.unacknowledged = 0 if machine is None else await _count_unacknowledged(machine)
-        self.store_bytes = await measure_store()
+        around = await look()
+        self.store_bytes, self.certificates = around.store_bytes, around.certificates
 
     def machine(self) -> Machine | None:
         """None on a standby, whose ledger is elsewhere."""

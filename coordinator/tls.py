@@ -23,6 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 HANDSHAKE_S = 2.0
 
+Stamp = tuple[tuple[int, int], ...]
+"""Modification time and inode of some files: another one when any of them has been replaced."""
+
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """What a gRPC client says first, with empty settings. A server that refuses our certificate says so only after it."""
 
@@ -86,6 +89,22 @@ class TlsFiles:
             self.ca is not None,
         )
 
+    def stamp(self) -> Stamp:
+        """Differs when a file has been replaced. Raises OSError."""
+        stats = [path.stat() for path in (self.ca, self.cert, self.key) if path is not None]
+        return tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)
+
+    def agree(self) -> bool:
+        """The files can be used together now: not half renewed, not expired."""
+        return not self.problems(TlsNames("ca", "cert", "key"))
+
+    def expires_at_s(self) -> float:
+        """When our own certificate ends, in seconds of Unix time; infinity without one, or while it cannot be read."""
+        if self.cert is None:
+            return float("inf")
+        certificates, _ = _certificate_problems("cert", self.cert, datetime.now(UTC))
+        return min((c.not_valid_after_utc.timestamp() for c in certificates), default=float("inf"))
+
     def context(self) -> ssl.SSLContext:
         """The same for the standard library's handshake."""
         context = ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
@@ -100,27 +119,20 @@ class _Renewal:
 
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
-        self._seen = self._stamps()
+        self._seen = files.stamp()
         self.configuration = self._read()
 
     def renewed(self) -> grpc.ServerCertificateConfiguration | None:
         """Called by gRPC's threads before a handshake; None leaves everything as it is."""
         try:
-            stamps = self._stamps()
-            if stamps == self._seen:
+            stamp = self._files.stamp()
+            if stamp == self._seen or not self._files.agree():
                 return None
-            if self._files.problems(TlsNames("ca", "cert", "key")):
-                return None  # half renewed: the certificate is there, its key not yet
             configuration = self._read()
         except OSError:
             return None
-        self._seen, self.configuration = stamps, configuration
+        self._seen, self.configuration = stamp, configuration
         return configuration
-
-    def _stamps(self) -> tuple[tuple[int, int], ...]:
-        paths = (self._files.ca, self._files.cert, self._files.key)
-        stats = [path.stat() for path in paths if path is not None]
-        return tuple((stat.st_mtime_ns, stat.st_ino) for stat in stats)
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
         key, cert = _bytes(self._files.key), _bytes(self._files.cert)

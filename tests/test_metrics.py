@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from certificates import DAY, NOW, Authority
 from prometheus_client.parser import text_string_to_metric_families
 from zonelock_client import Agent, GrantLost, GrantRejected, RequestError, connect
 from zonelock_client.testing import TestServer
@@ -16,7 +17,7 @@ from zonelock_client.testing import TestServer
 from coordinator.core.model import StopCause, ZoneState
 from coordinator.core.rejections import Refusal, Rejection
 from coordinator.metrics import TABLE
-from coordinator.observe import STOPS_KEPT, Observation, Spread
+from coordinator.observe import STOPS_KEPT, Observation, Spread, Surroundings
 
 LABEL_VALUES = {
     "state": {s.value for s in ZoneState},
@@ -25,6 +26,7 @@ LABEL_VALUES = {
     "how": {"released", "abandoned", "expired", "revoked"},
     "link": {"connected", "gone"},
     "direction": {"in", "out"},
+    "use": {"etcd", "grpc"},
 }
 
 
@@ -134,12 +136,12 @@ async def test_a_stop_is_counted_once_with_its_cause_and_the_zones_show_it(serve
         assert found["stop_emission_seconds_count"] == 1
         assert found['stops_raised_total{cause="OPERATOR"}'] == 1
         assert found["stops_active"] == 1
-        await server.coordinator.observation.survey(no_size)
+        await server.coordinator.observation.survey(nothing)
         assert (await values_of(server))['zones{state="STOPPED"}'] == 5
         await reset_when_all_stand(server)
         found = await until(server, "stops_active", 0)
         assert found['stops_raised_total{cause="OPERATOR"}'] == 1
-        await server.coordinator.observation.survey(no_size)
+        await server.coordinator.observation.survey(nothing)
         found = await values_of(server)
         assert (found['zones{state="FREE"}'], found['zones{state="BLOCKED"}']) == (4, 1)
 
@@ -161,8 +163,17 @@ async def reset_when_all_stand(server: TestServer) -> None:
             return
 
 
-async def no_size() -> int:
-    return 0
+async def nothing() -> Surroundings:
+    return Surroundings()
+
+
+async def test_the_end_of_a_certificate_is_known_beforehand(tmp_path: Path) -> None:
+    ends = NOW + 3 * DAY
+    pair = Authority(tmp_path).issue("coordinator", ends=ends)
+    async with TestServer(web="127.0.0.1:0", tls_cert=pair.cert, tls_key=pair.key) as server:
+        name = 'certificate_expiry_timestamp_seconds{use="grpc"}'
+        found = await until(server, name, int(ends.timestamp()))
+        assert found[name.replace("grpc", "etcd")] == float("inf")
 
 
 async def test_zones_are_counted_when_the_lead_begins(server: TestServer) -> None:

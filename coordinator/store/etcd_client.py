@@ -19,8 +19,9 @@ import grpc
 from grpc.aio import AioRpcError
 
 from coordinator.store.etcd_faults import Fault, explain, judge
-from coordinator.store.etcd_login import EtcdAccess, Login, LoginRefused, LoginUnanswered, metadata
-from coordinator.store.etcdpb import kv_pb2, rpc_pb2, rpc_pb2_grpc
+from coordinator.store.etcd_login import EtcdAccess, Login, LoginRefused, LoginUnanswered
+from coordinator.store.etcd_member import Member, Members
+from coordinator.store.etcdpb import kv_pb2, rpc_pb2
 from coordinator.store.port import CommitUncertain, StoreUnavailable
 from coordinator.tls import diagnose
 
@@ -28,19 +29,6 @@ DEADLINE_S = 0.6
 CONNECT_POLL_S = 0.005
 MAX_ENDPOINTS = 32
 
-_CHANNEL_OPTIONS = (
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.service_config_disable_resolution", 1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # etcd closes connections that ping more often than every 5 s, or without a call.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
-)
 _ENDPOINT = re.compile(r"(?:https?://)?(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>\d{1,5})/?")
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
@@ -126,32 +114,6 @@ def fit_for_production(version: str) -> bool:
     return release >= (same_line[0] if same_line else PRODUCTION_FLOORS[-1])
 
 
-class _Member:
-    """One endpoint's channel and stubs, made inside the loop that uses them."""
-
-    def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials | None) -> None:
-        self.endpoint = endpoint
-        self.token = ""
-        target = f"dns:///{endpoint}"
-        if credentials is None:
-            self.channel = grpc.aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-        else:
-            self.channel = grpc.aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
-        self.auth = rpc_pb2_grpc.AuthStub(self.channel)
-        self.kv = rpc_pb2_grpc.KVStub(self.channel)
-        self.lease = rpc_pb2_grpc.LeaseStub(self.channel)
-        self.watch = rpc_pb2_grpc.WatchStub(self.channel)
-        self.maintenance = rpc_pb2_grpc.MaintenanceStub(self.channel)
-
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        return metadata(self.token)
-
-    def ready(self) -> bool:
-        """Connected now. Asks the channel to connect when it is not."""
-        return self.channel.get_state(try_to_connect=True) is grpc.ChannelConnectivity.READY
-
-
 class EtcdClient:
     """Calls go to the member that worked last; a failure moves on to the next."""
 
@@ -162,7 +124,7 @@ class EtcdClient:
         self.endpoints = parse_endpoints(endpoints, tls=self._access.tls is not None)
         self._deadline_s = deadline_s
         self._login = Login(self._access, deadline_s)
-        self._members: list[_Member] = []
+        self._members = Members(self.endpoints, self._access.tls)
         self._current = 0
 
     @property
@@ -206,7 +168,7 @@ class EtcdClient:
     async def keep_alive(self, lease: int) -> int:
         """Renews the lease once: the seconds it now has, 0 when it is gone. Raises StoreUnavailable."""
 
-        async def renew(member: _Member) -> int:
+        async def renew(member: Member) -> int:
             call = member.lease.LeaseKeepAlive(timeout=self._deadline_s, metadata=member.metadata)
             try:
                 await call.write(rpc_pb2.LeaseKeepAliveRequest(ID=lease))
@@ -237,7 +199,7 @@ class EtcdClient:
             for key in keys
         ]
 
-        async def watch(member: _Member) -> None:
+        async def watch(member: Member) -> None:
             call = member.watch.Watch(timeout=timeout_s, metadata=member.metadata)
             try:
                 for create in creates:
@@ -258,9 +220,9 @@ class EtcdClient:
 
     async def statuses(self) -> list[EndpointStatus]:
         """Every endpoint's own answer, in order. Never raises for a member that is down."""
-        return await asyncio.gather(*(self._status(member) for member in self._connected()))
+        return await asyncio.gather(*(self._status(member) for member in self._members.dialled()))
 
-    async def _status(self, member: _Member) -> EndpointStatus:
+    async def _status(self, member: Member) -> EndpointStatus:
         member.token = self._login.latest
         try:
             reply = await member.maintenance.Status(
@@ -279,7 +241,7 @@ class EtcdClient:
             db_bytes=reply.dbSize,
         )
 
-    async def _why_silent(self, member: _Member) -> str:
+    async def _why_silent(self, member: Member) -> str:
         """gRPC only says that it has no connection; a handshake of our own says what is wrong with a certificate."""
         found = await diagnose(member.endpoint, self._access.tls, self._deadline_s)
         return found if "TLS" in found or "certificate" in found else "no answer"
@@ -297,20 +259,9 @@ class EtcdClient:
 
     async def close(self) -> None:
         """Closes every channel. Idempotent."""
-        members, self._members = self._members, []
-        for member in members:
-            await member.channel.close()
+        await self._members.close()
 
-    def _connected(self) -> list[_Member]:
-        if not self._members:
-            tls = self._access.tls
-            credentials = None if tls is None else tls.channel_credentials()
-            self._members = [_Member(endpoint, credentials) for endpoint in self.endpoints]
-            for member in self._members:
-                member.ready()
-        return self._members
-
-    async def _call(self, call: Callable[[_Member], Awaitable[_T]], *, repeatable: bool) -> _T:
+    async def _call(self, call: Callable[[Member], Awaitable[_T]], *, repeatable: bool) -> _T:
         problems: list[str] = []
         tried: set[str] = set()
         while (member := await self._pick(tried)) is not None:
@@ -336,7 +287,7 @@ class EtcdClient:
             problems.append(f"no connection to {', '.join(unconnected)}")
         raise StoreUnavailable(f"no etcd member could be used: {'; '.join(problems)}")
 
-    async def _as_user(self, member: _Member, call: Callable[[_Member], Awaitable[_T]]) -> _T:
+    async def _as_user(self, member: Member, call: Callable[[Member], Awaitable[_T]]) -> _T:
         """The call with our token; once more with a new one if the member does not know it, and so did nothing."""
         member.token = await self._login.token(member.endpoint, member.auth)
         try:
@@ -347,12 +298,12 @@ class EtcdClient:
         member.token = await self._login.token(member.endpoint, member.auth, refused=member.token)
         return await call(member)
 
-    async def _pick(self, tried: set[str]) -> _Member | None:
+    async def _pick(self, tried: set[str]) -> Member | None:
         """The next member that is connected, waiting up to the deadline for the first one to be; None when none is.
 
         A call made without a connection could not be told from one that was lost on the way.
         """
-        members = self._connected()
+        members = self._members.dialled()
         order = [members[(self._current + i) % len(members)] for i in range(len(members))]
         candidates = [member for member in order if member.endpoint not in tried]
         if not candidates:
@@ -362,11 +313,11 @@ class EtcdClient:
         while True:
             for member in candidates:
                 if member.ready():
-                    self._current = members.index(member)
+                    self._current = self.endpoints.index(member.endpoint)
                     return member
             if loop.time() >= give_up:
                 return None
             await asyncio.sleep(CONNECT_POLL_S)
 
-    def _move_on(self, member: _Member) -> None:
-        self._current = (self._members.index(member) + 1) % len(self._members)
+    def _move_on(self, member: Member) -> None:
+        self._current = (self.endpoints.index(member.endpoint) + 1) % len(self.endpoints)

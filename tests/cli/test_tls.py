@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,12 @@ import grpc
 import pytest
 from certificates import Authority
 from cli.conftest import Run, failed, said
+from cli.plant import FLOOR, Plant, error_of, zonelock
 from zonelock_client import LinkLost, Operator, RequestError, connect
 from zonelock_client.testing import TestServer
+
+from coordinator.store.local_etcd import LocalEtcd
+from coordinator.tls import TlsFiles
 
 PROGRAM = Path(sys.executable).parent / "zonelock"
 """For commands that want a main thread of their own."""
@@ -96,3 +100,41 @@ async def test_simulated_vehicles_drive_over_tls(secured: Secured) -> None:
     process = await asyncio.create_subprocess_exec(PROGRAM, *words, stdout=asyncio.subprocess.PIPE)
     report = json.loads((await process.communicate())[0])
     assert report["grants"] >= 1 and report["collisions"] == 0
+
+
+@pytest.fixture
+def guarded(etcd_binary: Path, tmp_path: Path) -> Iterator[tuple[LocalEtcd, Authority]]:
+    """One etcd that wants certificates."""
+    authority = Authority(tmp_path, "etcd")
+    pair = authority.issue("member")
+    with LocalEtcd(1, tls=TlsFiles(authority.ca, pair.cert, pair.key)) as cluster:
+        yield cluster, authority
+
+
+def test_a_coordinator_serves_from_an_etcd_that_wants_certificates_or_says_what_is_wrong(
+    guarded: tuple[LocalEtcd, Authority], tmp_path: Path
+) -> None:
+    cluster, authority = guarded
+    pair, stranger = authority.issue("coordinator"), Authority(tmp_path, "stranger")
+    (tmp_path / "floor.yaml").write_text(FLOOR, encoding="utf-8")
+    config = tmp_path / "zonelock.yaml"
+    settings = {
+        "floor": "floor.yaml",
+        "store": f"etcd:https://{cluster.endpoints[0]}",
+        "etcd_ca": authority.ca.name,
+        "etcd_cert": pair.cert.name,
+        "etcd_key": pair.key.name,
+    }
+    write(config, settings)
+    plant = Plant(tmp_path).start("--config", str(config), "--store", settings["store"])
+    assert plant.ready["leading"] is True
+    assert plant.end() == 0
+
+    write(config, settings | {"etcd_ca": stranger.ca.name})
+    error = error_of(zonelock("serve", "-o", "json", "--config", str(config), "--store-wait-s", "0"))
+    assert error["exit"] == 3 and "etcd_ca" in error["remedy"]
+    assert f"not signed by ca = {str(stranger.ca)!r}" in error["problems"][0]
+
+
+def write(path: Path, settings: dict[str, str]) -> None:
+    path.write_text("".join(f"{name}: {value}\n" for name, value in settings.items()), encoding="utf-8")

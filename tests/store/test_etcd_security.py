@@ -79,6 +79,28 @@ async def test_members_that_refuse_us_say_why(guarded: LocalEtcd, authority: Aut
             await client.close()
 
 
+async def test_a_certificate_that_is_replaced_on_disk_is_used_at_the_next_connection(
+    guarded: LocalEtcd, authority: Authority, tmp_path: Path
+) -> None:
+    good, bad = authority.issue("renewed"), Authority(tmp_path, "stranger").issue("coordinator")
+    client = EtcdClient(guarded.endpoints, access=EtcdAccess(TlsFiles(authority.ca, bad.cert, bad.key)))
+    try:
+        with pytest.raises(StoreUnavailable, match="no connection"):
+            await client.read_key(b"anything")
+        bad.cert.write_bytes(good.cert.read_bytes())  # half renewed: still refused, and nothing breaks
+        with pytest.raises(StoreUnavailable):
+            await client.read_key(b"anything")
+        bad.key.write_bytes(good.key.read_bytes())
+        while True:
+            try:
+                await client.read_key(b"anything")
+            except StoreUnavailable:
+                continue
+            return
+    finally:
+        await client.close()
+
+
 class Etcdctl:
     """The administrator's tool against one member."""
 
