@@ -19,7 +19,7 @@ def after_step(tables: Tables, known: Known, who: int, wanted: Sequence[int]) ->
     legs bring to its end, or one without any leg.
     """
     traveller, travellers = tables.travellers[who], tables.travellers
-    if traveller.yields and not traveller.need & tables.full and _lets_pass(tables, who):
+    if traveller.yields and not traveller.need & tables.full and _lets_pass(tables, known, who):
         return [Leg(who, traveller.need), *(leg for leg in known.legs if leg.who != who)], 0
     mask = sum(tables.bit[place] for place in wanted)
     passing = 0
@@ -35,9 +35,11 @@ def after_step(tables: Tables, known: Known, who: int, wanted: Sequence[int]) ->
     return known.legs, len(known.legs)
 
 
-def _lets_pass(tables: Tables, who: int) -> bool:
+def _lets_pass(tables: Tables, known: Known, who: int) -> bool:
     """Whether the traveller may stay in its last zone for good without locking anybody out."""
     traveller = tables.travellers[who]
+    if any(leg.refuge >= 0 and leg.out & traveller.stays for leg in known.legs):
+        return False  # somebody would make way over it
     for zone in traveller.keeps:
         others = (tables.users[zone] & ~(1 << who)).bit_count()
         if others > tables.free[zone] - (zone not in traveller.held):
@@ -68,6 +70,28 @@ def _moved_up(tables: Tables, known: Known, who: int, place: int) -> list[Leg] |
             return None
         return [*known.legs[:place], own, *(leg for leg in known.legs[place:] if leg is not own)]
     return None
+
+
+def rerouted(tables: Tables, known: Known, who: int) -> list[Leg] | None:
+    """The known legs with one by which `who`, which goes elsewhere than before, gets there; None: not known.
+
+    It goes when it would have gone before, or last.
+    """
+    traveller, legs = tables.travellers[who], known.legs
+    own = [place for place, leg in enumerate(legs) if leg.who == who]
+    if len(own) > 1 or not traveller.yields:
+        return None
+    place = own[0] if own else len(legs)
+    rest = legs[place + 1 :]
+    if not traveller.travels:
+        known_to_stay = not own or (legs[place].via < 0 and legs[place].refuge < 0)
+        return [*legs[:place], *rest] if known_to_stay and traveller.holds == traveller.stays else None
+    later = tables.roomy
+    for leg in rest:
+        later |= leg.through
+    if traveller.stays & later or traveller.need & _full_before(tables, legs[:place]):
+        return None
+    return [*legs[:place], Leg(who, traveller.need), *rest]
 
 
 def _full_before(tables: Tables, legs: Sequence[Leg]) -> int:

@@ -23,7 +23,7 @@ from enum import StrEnum
 from itertools import islice
 
 from coordinator.core.itineraries import Itineraries, after
-from coordinator.core.order import after_step
+from coordinator.core.order import after_step, rerouted
 from coordinator.core.retreat import involved, refuges, ring_through
 from coordinator.core.schedule import Known, Leg, Schedule, find, find_all, members
 
@@ -100,7 +100,8 @@ class RouteBook(Itineraries):
         self._known = Known()
         self._finishing = 0
         self._watched = 0
-        self._stale = False
+        self._stale = False  # whether the known order may not be good any more
+        self._hope = False  # whether somebody may arrive by now who is not in it
         self._hopeful = 0  # whose way changed since room was made for those who cannot arrive without
         self._trial: _Trial | None = None
         self._picture: Schedule | None = None  # the floor when all who can have arrived, until something changes
@@ -143,15 +144,16 @@ class RouteBook(Itineraries):
         traveller = self._tables.travellers[who]
         self._give(who, place)
         self._trial = None
-        if self._watched & self._tables.bit[place] or place in traveller.keeps or place in traveller.route:
+        if place in traveller.keeps or place in traveller.route:
             self._stale = True
+        self._hope = self._hope or bool(self._watched & self._tables.bit[place])
         if not traveller.held:
             self._intents[who].visits = False
         travelled = traveller.travels
         self._plot(who)
         self._follow(who)
         if self._watched and travelled and not traveller.travels:
-            self._stale = True  # it has arrived and would yield now to those who need its place
+            self._hope = True  # it has arrived and would yield now to those who need its place
             for place_kept in traveller.keeps:
                 self._hopeful |= self._tables.users[place_kept]
         self._leave(who)
@@ -170,11 +172,18 @@ class RouteBook(Itineraries):
         held, start = self._tables.travellers[who].held, 0
         while start < len(places) and places[start] in held and places[start] not in places[start + 1 :]:
             start += 1
-        intent = self._intents[who]
+        intent, stale, hopeful = self._intents[who], self._stale, self._hopeful
+        arrived = not self._tables.travellers[who].travels
         intent.claim, intent.ends, intent.visits = places[start:], places[-1:], False
         self._known.refuges.pop(who, None)
-        self._known.legs = [leg for leg in self._known.legs if leg.who != who]
         self._changed(who)
+        legs = None if stale else rerouted(self._tables, self._known, who)
+        travels = self._tables.travellers[who].travels
+        if legs is None or not (travels or arrived):
+            self._known.legs = [leg for leg in self._known.legs if leg.who != who]
+            return
+        self._known.legs, self._stale, self._hope, self._hopeful = legs, False, True, hopeful
+        self._finishing = self._finishing | 1 << who if travels else self._finishing & ~(1 << who)
 
     def forget(self, agent: str) -> None:
         """Drops what the agent declared; what it occupies and waits for stays."""
@@ -232,8 +241,9 @@ class RouteBook(Itineraries):
 
     def can_finish(self, agent: str) -> bool:
         """Whether an order is known in which the agent's route can be driven to its end."""
-        self._refresh()
         who = self._who.get(agent)
+        self._stale = self._stale or (self._hope and who is not None and not self._finishing >> who & 1)
+        self._refresh()
         return who is not None and bool(self._finishing >> who & 1)
 
     def goes_first(self, agent: str, other: str) -> bool:
@@ -248,7 +258,7 @@ class RouteBook(Itineraries):
         `idle` are the agents that would go if asked: connected, not at work, without a route to drive. At most
         MAX_YIELDS, in the order of their names, and no zone twice.
         """
-        if self._watched:
+        if self._watched or self._hope:
             self._stale, self._hopeful = True, -1
         self._refresh()
         asked = []
@@ -299,6 +309,7 @@ class RouteBook(Itineraries):
             if found.finished != self._finishing:
                 self._picture = None
             self._known.legs, self._finishing, self._stale, self._hopeful = found.legs, found.finished, False, 0
+            self._hope = False
             self._watched = self._watch(found)
 
     def _watch(self, found: Schedule) -> int:

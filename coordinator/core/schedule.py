@@ -140,23 +140,27 @@ class Schedule:
         self._watched = 0  # the keys of `behind` as a mask
 
     def follow(self, who: int) -> bool:
-        """In a search that is over: takes over that the traveller went on. False when that may change who finishes."""
+        """Takes over, after a search, that the traveller went on, and who finishes by that. False when it cannot."""
         if self.finished >> who & 1:
             return True
         traveller, roomy = self.tables.travellers[who], self.tables.roomy
         left, came = self._holds[who] & ~traveller.holds, traveller.holds & ~self._holds[who]
         if not self.unfinished >> who & 1 or not traveller.travels or (left | came) & roomy:
             return False
-        if any(self.tables.users[zone] & self.unfinished for zone in members(left)):
-            return False
         self.full = (self.full & ~left) | came
         self._holds[who], self._need[who] = traveller.holds, traveller.need
         self._newcomers = self._still_needed = None
         affected = 1 << who
-        for zone in members(came):
+        for zone in members(left | came):
             affected |= self.tables.users[zone]
         for other in [w for w in self.waits if affected >> w & 1 or not self.unfinished >> w & 1]:
             del self.waits[other]
+        self._wake(left)
+        if self._ready:
+            finished = self.finished
+            self.settle()
+            if self.finished != finished:
+                self.waits.clear()
         return True
 
     # -- who is where
@@ -205,7 +209,9 @@ class Schedule:
 
     def _drive(self, leg: Leg, keeps: int) -> None:
         """Takes the traveller's new place and gives back what it leaves; wakes who waited for that."""
-        left = self._put(leg, keeps)
+        self._wake(self._put(leg, keeps))
+
+    def _wake(self, left: int) -> None:
         woken = left & self._watched & ~self.full
         if woken:
             self._watched &= ~woken
@@ -478,7 +484,7 @@ class Schedule:
         shut = self.full & ~movable
         ways = self.tables.ground.ways_to(self.tables.bit, (start,), shut, ~(shunned | self.full), MAX_WAY_OUT)
         way = next(ways, ())
-        path = self._mask(way)
+        path = self._mask(way) | self._need[who]
         for zone in reversed(way):
             for other in standing:
                 if not self._holds[other] & self.tables.bit[zone] or self.effort <= 0:
@@ -493,7 +499,7 @@ class Schedule:
                     )
         if not way or path & self.full:
             return False
-        self._go_to_refuge(who, way[-1], path)
+        self._go_to_refuge(who, way[-1], self._mask(way))
         return True
 
     def _give_way(self) -> bool:
