@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.text import Text
 
 from chaos.checkers import CHECKERS, Violation
 from chaos.history import HistoryError, Line, read
+from chaos.live import merge
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,10 @@ class Verdict:
         }
 
 
-def judge(path: str, only: Sequence[str] = ()) -> Verdict:
-    """Reads and checks one file."""
+def judge(path: str, only: Sequence[str] = (), merged: Sequence[str] = ()) -> Verdict:
+    """Reads and checks one file, or several of one run as one history that is called `path`."""
     try:
-        lines = read(path)
+        lines = merge([Path(each) for each in merged]) if merged else read(path)
     except (HistoryError, OSError, UnicodeDecodeError) as error:
         return Verdict(path, 0, 0, {}, {}, (), str(error))
     violations: list[Violation] = []
@@ -95,8 +97,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", action="append", default=[], choices=list(CHECKERS), help="check this promise only (repeatable)"
     )
+    parser.add_argument("--merge", action="store_true", help="the files are of one live run: one history")
     options = parser.parse_args(argv)
-    verdicts = [judge(path, options.only) for path in options.files]
+    if options.merge:
+        verdicts = [judge(" + ".join(options.files), options.only, options.files)]
+    else:
+        verdicts = [judge(path, options.only) for path in options.files]
     if options.output == "json" or (options.output == "auto" and not sys.stdout.isatty()):
         print(json.dumps([v.as_json() for v in verdicts], indent=2))
     else:

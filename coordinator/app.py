@@ -14,8 +14,10 @@ from pathlib import Path
 from zonelock.v1 import cluster_service_pb2 as cpb
 
 from coordinator.config import CoordinatorConfig
+from coordinator.core.model import FloorSpec
 from coordinator.floor import Floor
 from coordinator.high_water import HighWater
+from coordinator.hooks import AllHooks, Hooks
 from coordinator.metrics import Metrics
 from coordinator.observe import Observation, Surroundings
 from coordinator.pending_stops import PendingStops
@@ -71,6 +73,10 @@ async def surroundings(store: Store, config: CoordinatorConfig) -> Surroundings:
     return Surroundings(size, ends)
 
 
+Watch = Callable[[FloorSpec, CoordinatorConfig], Hooks]
+"""Makes one more watcher of the runtime, such as the recorder of a history."""
+
+
 class Coordinator:
     """A coordinator in this process. `start` returns when it serves; it may still stand by for leadership.
 
@@ -78,7 +84,7 @@ class Coordinator:
     `failed` ends when the runtime has ended by an error that only a person can mend.
     """
 
-    def __init__(self, config: CoordinatorConfig, floor: Floor | None = None) -> None:
+    def __init__(self, config: CoordinatorConfig, floor: Floor | None = None, watch: Watch | None = None) -> None:
         self.config = config
         self.floor = floor if floor is not None else Floor.load(config.floor)
         self._store = open_store(config)
@@ -94,7 +100,7 @@ class Coordinator:
             pending=PendingStops(path) if path is not None else None,
             marks=HighWater(marks, self.floor.site) if marks is not None else None,
             outputs=(LogOutput(), *hooks),
-            hooks=self.observation,
+            hooks=AllHooks((self.observation, *((watch(self.floor.spec(), config),) if watch is not None else ()))),
         )
         self.observation.follow(self.runtime)
         self._feed = FloorFeed(self.runtime, self.floor)
@@ -218,13 +224,15 @@ def _freeze_once() -> Callable[[bool], None]:
     return freeze
 
 
-async def serve(config: CoordinatorConfig, ready: Callable[[Coordinator], None] | None = None) -> None:
+async def serve(
+    config: CoordinatorConfig, ready: Callable[[Coordinator], None] | None = None, watch: Watch | None = None
+) -> None:
     """Runs one coordinator until SIGTERM or SIGINT. Calls `ready` when it serves; raises what ended it otherwise."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    coordinator = Coordinator(config)
+    coordinator = Coordinator(config, watch=watch)
     await coordinator.start()
     gc.set_threshold(*GC_THRESHOLDS)
     coordinator.runtime.on_leading.append(_freeze_once())

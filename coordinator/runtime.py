@@ -380,6 +380,7 @@ class Runtime:
         self._machine = Machine(self._floor, ledger, self._timing, now_ms)
         self._last_commit_ms = now_ms
         self._doubted_ms = None
+        self._hooks.loaded(ledger)
         wall = self._wall_time()
         seen = self.safeguards.high_water  # judged behind the fence that the load has just proved
         started = ev.Started(now_ms=now_ms, assume_empty=self._assume_empty, seen=seen, recorded_at=wall)
@@ -462,6 +463,7 @@ class Runtime:
         self._last_commit_ms = began_ms
         self.commits += 1
         self._hooks.committed(len(encoded), time.perf_counter() - began_s)
+        self._hooks.wrote(writes, self.epoch, revision)
         for write in writes.values():
             if isinstance(write.record, StopRecord):
                 self.safeguards.durable(write.record)

@@ -137,6 +137,7 @@ RULES = (
         "zonelock_cli",
         ("coordinator.floor", "zonelock_client", "zonelock_sim", PROTOCOL),
         may_lazily=(
+            "chaos.live",
             "coordinator.app",
             "coordinator.config",
             "coordinator.core.rejections",

@@ -21,7 +21,7 @@ from zonelock_cli.failures import Failure, config_failure, floor_failure
 from zonelock_cli.output import View, progress
 
 if TYPE_CHECKING:
-    from coordinator.app import Coordinator
+    from coordinator.app import Coordinator, Watch
     from coordinator.config import CoordinatorConfig
     from coordinator.tls import TlsFiles
 
@@ -66,7 +66,8 @@ async def serve_until_stopped(view: View, given: dict[str, Any]) -> None:
 
     announcing: list[asyncio.Task[None]] = []
     try:
-        await serve(config, lambda c: announcing.append(asyncio.create_task(announce(view, c))))
+        watch = chronicle_in(given["history"]) if given.get("history") is not None else None
+        await serve(config, lambda c: announcing.append(asyncio.create_task(announce(view, c))), watch)
     except FloorError as error:
         raise floor_failure(error, "Mend the floor; `zonelock check` prints all of this too.") from error
     except Exception as error:
@@ -78,6 +79,18 @@ async def serve_until_stopped(view: View, given: dict[str, Any]) -> None:
         for task in announcing:
             task.cancel()
         await asyncio.gather(*announcing, return_exceptions=True)
+
+
+def chronicle_in(path: Path) -> Watch:
+    """Records the run in this file. Raises Failure when it cannot be written."""
+    from chaos.live import coordinators_chronicle
+
+    try:
+        path.open("a", encoding="utf-8").close()
+    except OSError as error:
+        message = f"--history {path}: {error.strerror}"
+        raise Failure(ExitCode.FAILURE, message, "Name a file that you may write.") from error
+    return coordinators_chronicle(path)
 
 
 def configured(given: dict[str, Any]) -> CoordinatorConfig:

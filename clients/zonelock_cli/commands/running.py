@@ -313,6 +313,11 @@ def frozen(report: Report) -> bool:
     help="Wait this long for a first etcd member to answer at start.",
 )
 @click.option(
+    "--history",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Append what happens to this file, for `python -m chaos.check`. For tests: it grows without bound.",
+)
+@click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
