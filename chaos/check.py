@@ -21,8 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from chaos.checkers import CHECKERS, Violation
+from chaos.chronicle import merge
 from chaos.history import HistoryError, Line, read
-from chaos.live import merge
 
 
 @dataclass(frozen=True, slots=True)

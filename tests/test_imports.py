@@ -137,7 +137,7 @@ RULES = (
         "zonelock_cli",
         ("coordinator.floor", "zonelock_client", "zonelock_sim", PROTOCOL),
         may_lazily=(
-            "chaos.live",
+            "chaos.chronicle",
             "coordinator.app",
             "coordinator.config",
             "coordinator.core.rejections",

@@ -83,7 +83,7 @@ async def serve_until_stopped(view: View, given: dict[str, Any]) -> None:
 
 def chronicle_in(path: Path) -> Watch:
     """Records the run in this file. Raises Failure when it cannot be written."""
-    from chaos.live import coordinators_chronicle
+    from chaos.chronicle import coordinators_chronicle
 
     try:
         path.open("a", encoding="utf-8").close()

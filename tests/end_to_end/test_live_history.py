@@ -17,7 +17,7 @@ from zonelock_client import Agent, connect
 from zonelock_sim.processes import ServeProcess
 
 from chaos.check import judge, main
-from chaos.live import AgentChronicle, merge
+from chaos.chronicle import AgentChronicle, merge
 
 ROUNDS = 3
 ZONES = ("A", "B", "C")
