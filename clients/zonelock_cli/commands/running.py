@@ -324,6 +324,13 @@ def frozen(report: Report) -> bool:
     show_default=True,
     help="On stderr.",
 )
+@click.option(
+    "--loop",
+    type=click.Choice(["auto", "asyncio", "uvloop"]),
+    default="auto",
+    show_default=True,
+    help="Event loop; auto takes uvloop when it is installed.",
+)
 @output_option
 def serve(view: View, **given: Any) -> None:
     """Run a coordinator until SIGTERM or Ctrl-C.
@@ -331,8 +338,7 @@ def serve(view: View, **given: Any) -> None:
     Says once where it listens; with -o json as one line {"event": "ready", "grpc": ..., "web": ...} on standard output.
     Times and invariants are set in the config file (`zonelock config show`).
     """
-    import asyncio
+    from zonelock_cli.serving import event_loop, serve_until_stopped
 
-    from zonelock_cli.serving import serve_until_stopped
-
-    asyncio.run(serve_until_stopped(view, given))
+    with event_loop(given["loop"]) as runner:
+        runner.run(serve_until_stopped(view, given))
