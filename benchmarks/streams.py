@@ -56,7 +56,7 @@ def operation(agent: str, **kind: object) -> pb.Operation:
 
 
 def hello_of(agent: str) -> pb.Operation:
-    return operation(agent, hello=pb.Hello(session_secret=agent.encode().ljust(16, b"-")[:64]))
+    return operation(agent, hello=pb.Hello(session_secret=agent.encode().ljust(16, b"-")[:64], vehicle_watchdog=True))
 
 
 class StreamAgent:

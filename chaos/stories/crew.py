@@ -91,6 +91,7 @@ class Gateway:
     def add(self, stage: Stage, agent_id: str, **spec: Any) -> Vehicle:
         core = self._alive()
         made = AgentSpec(
+            vehicle_watchdog=True,
             agent_id=agent_id,
             agent_kind=spec.pop("agent_kind", "agv"),
             session_secret=spec.pop("secret", f"secret-of-{agent_id:>16}").encode()[:64],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Generator, Iterable
+from dataclasses import replace
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -113,6 +114,7 @@ class Fleet:
         spec = _spec(
             agent_id, agent_kind, session_secret, stop_ms, floor_hash, standing_zones, highest_token, auto_extend
         )
+        spec = replace(spec, vehicle_watchdog=True)
         agent = await _open(
             self._link,
             spec,

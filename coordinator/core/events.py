@@ -56,6 +56,7 @@ class Hello(Event):
     highest_token: int = 0
     highest_revision: int = 0
     highest_epoch: int = 0
+    vehicle_watchdog: bool = False
     latched_stop_ids: tuple[str, ...] = ()
     held_tokens: tuple[int, ...] = ()
     standing_zones: tuple[str, ...] = ()

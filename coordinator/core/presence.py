@@ -138,6 +138,7 @@ class Presence(Stopping):
         self._leave_old_stream(session, event.conn)
         session.stream, session.gone_since_ms = event.conn, None
         session.kind = event.kind or session.kind
+        session.vehicle_watchdog = event.vehicle_watchdog
         self._declare(event, standing)
         self._adopt_latches(event, session)
         self._changes.agents.add(event.agent_id)
@@ -164,6 +165,7 @@ class Presence(Stopping):
             raise Refused(
                 Refusal.DUPLICATE_AGENT, f"agent_id {agent!r}: another session of this agent is connected", agent=agent
             )
+        self._check_gateway(event)
         if event.floor_hash and event.floor_hash != self.floor.hash:
             raise Refused(
                 Refusal.FLOOR_MISMATCH,
@@ -176,6 +178,22 @@ class Presence(Stopping):
                 Refusal.UNKNOWN_AGENT_KIND,
                 f"agent_kind {event.kind!r} is not one of {', '.join(sorted(self.floor.agent_kinds))}",
                 agent=agent,
+            )
+
+    def _check_gateway(self, event: ev.Hello) -> None:
+        """A gateway that freezes, or loses the vehicle's radio, halts nobody: its vehicles must halt by themselves."""
+        conn = self.conns.get(event.conn)
+        others = sorted(conn.agents - {event.agent_id}) if conn is not None else []
+        without = [a for a in others if a in self.sessions and not self.sessions[a].vehicle_watchdog]
+        if others and not event.vehicle_watchdog:
+            without.append(event.agent_id)
+        if without:
+            raise Refused(
+                Refusal.NEEDS_WATCHDOG,
+                f"vehicle_watchdog: this stream speaks for {', '.join(others)} and {event.agent_id}, of which "
+                f"{', '.join(without)} did not say that the vehicle halts by itself",
+                agent=event.agent_id,
+                field="hello.vehicle_watchdog",
             )
 
     def _check_standing(self, event: ev.Hello) -> list[UnitRecord]:

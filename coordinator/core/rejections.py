@@ -54,6 +54,7 @@ class Refusal(StrEnum):
     UNKNOWN_STOP = "UNKNOWN_STOP"
     DUPLICATE_AGENT = "DUPLICATE_AGENT"
     FLOOR_MISMATCH = "FLOOR_MISMATCH"
+    NEEDS_WATCHDOG = "NEEDS_WATCHDOG"
     PAYLOAD_MISMATCH = "PAYLOAD_MISMATCH"
     STALE_TOKEN = "STALE_TOKEN"
     NOT_HOLDER = "NOT_HOLDER"
@@ -119,6 +120,11 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
     ),
     Refusal.FLOOR_MISMATCH: RefusalEntry(
         _F, "The agent navigates by another floor.", "Fetch the floor again with GetFloor."
+    ),
+    Refusal.NEEDS_WATCHDOG: RefusalEntry(
+        _F,
+        "A stream with several agents is a gateway, and holds only for vehicles with a watchdog of their own.",
+        "Send vehicle_watchdog once the vehicle obeys permits that run out, or give it a stream of its own.",
     ),
     Refusal.PAYLOAD_MISMATCH: RefusalEntry(
         _I, "This request id was used before with other contents.", "Use a fresh request id for a new request."

@@ -59,6 +59,7 @@ class Session:
     awaited_stops: set[str] = field(default_factory=set)
     challenge: Challenge | None = None
     reported_gone: set[int] = field(default_factory=set)
+    vehicle_watchdog: bool = False
     requests: OrderedDict[str, RequestMemo] = field(default_factory=OrderedDict)
     gone_since_ms: int | None = None
 

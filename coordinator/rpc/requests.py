@@ -173,6 +173,7 @@ def hello(origin: Origin, said: zpb.Hello) -> ev.Hello:
         highest_token=integer("hello.highest_token", said.highest_token, 0, MAX_INT),
         highest_revision=integer("hello.highest_revision", said.highest_revision, 0, MAX_INT),
         highest_epoch=integer("hello.highest_epoch", said.highest_epoch, 0, MAX_INT),
+        vehicle_watchdog=said.vehicle_watchdog,
         latched_stop_ids=tuple(identifier("hello.latched_stop_ids", s) for s in said.latched_stop_ids),
         held_tokens=tuple(token("hello.held_tokens", t) for t in said.held_tokens),
         standing_zones=names("hello.standing_zones", said.standing_zones),

@@ -12,6 +12,7 @@ RHO_PPM = 10_000
 
 def spec(agent_id: str = "A", *, stop_ms: int = 200, auto_extend: bool = False, highest_token: int = 0) -> AgentSpec:
     return AgentSpec(
+        vehicle_watchdog=True,
         agent_id=agent_id,
         agent_kind="agv",
         session_secret=b"s" * 32,

@@ -134,7 +134,7 @@ def operation(agent_id: str, **kind: object) -> zpb.Operation:
 
 
 def hello(agent_id: str, secret: bytes = SECRET) -> zpb.Operation:
-    return operation(agent_id, hello=zpb.Hello(session_secret=secret, agent_kind="agv"))
+    return operation(agent_id, hello=zpb.Hello(session_secret=secret, agent_kind="agv", vehicle_watchdog=True))
 
 
 def ask(agent_id: str, request_id: str, *zones: str, expected_ms: int = 30_000) -> zpb.Operation:

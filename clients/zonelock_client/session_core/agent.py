@@ -441,6 +441,7 @@ class AgentCore:
             highest_token=self.newest_token,
             highest_epoch=self.stream.ledger.epoch,
             highest_revision=self.stream.ledger.revision,
+            vehicle_watchdog=self.spec.vehicle_watchdog,
             # The coordinator takes these as acknowledged, so only those that the machine confirmed.
             latched_stop_ids=sorted(self.halted),
             held_tokens=sorted(t for t, held in self.grants.items() if held.lost_reason is None),

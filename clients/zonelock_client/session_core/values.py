@@ -68,6 +68,7 @@ class AgentSpec:
     standing_zones: tuple[str, ...] = ()
     highest_token: int = 0
     auto_extend: bool = False
+    vehicle_watchdog: bool = False
 
 
 TOKEN_COUNTER_BITS = 40

@@ -222,6 +222,7 @@ class Hello(_message.Message):
     HELD_TOKENS_FIELD_NUMBER: _builtins.int
     STANDING_ZONES_FIELD_NUMBER: _builtins.int
     HIGHEST_EPOCH_FIELD_NUMBER: _builtins.int
+    VEHICLE_WATCHDOG_FIELD_NUMBER: _builtins.int
     session_secret: _builtins.bytes
     """16 to 64 bytes chosen at random by the agent. Who presents it again resumes its grants."""
     agent_kind: _builtins.str
@@ -234,6 +235,10 @@ class Hello(_message.Message):
     """
     highest_revision: _builtins.int
     highest_epoch: _builtins.int
+    vehicle_watchdog: _builtins.bool
+    """The vehicle halts by itself when its permits run out, whatever becomes of whoever speaks for it here. Every agent of a
+    stream that carries several must say so (NEEDS_WATCHDOG); an agent with a stream of its own need not.
+    """
     @_builtins.property
     def latched_stop_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -254,10 +259,11 @@ class Hello(_message.Message):
         held_tokens: _abc.Iterable[_builtins.int] | None = ...,
         standing_zones: _abc.Iterable[_builtins.str] | None = ...,
         highest_epoch: _builtins.int = ...,
+        vehicle_watchdog: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_kind", b"agent_kind", "floor_hash", b"floor_hash", "held_tokens", b"held_tokens", "highest_epoch", b"highest_epoch", "highest_revision", b"highest_revision", "highest_token", b"highest_token", "latched_stop_ids", b"latched_stop_ids", "session_secret", b"session_secret", "standing_zones", b"standing_zones"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_kind", b"agent_kind", "floor_hash", b"floor_hash", "held_tokens", b"held_tokens", "highest_epoch", b"highest_epoch", "highest_revision", b"highest_revision", "highest_token", b"highest_token", "latched_stop_ids", b"latched_stop_ids", "session_secret", b"session_secret", "standing_zones", b"standing_zones", "vehicle_watchdog", b"vehicle_watchdog"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
