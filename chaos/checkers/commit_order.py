@@ -105,8 +105,10 @@ class _CommitOrder:
         if line["what"] == "foreign_write":
             for key in line.get("keys") or ():
                 self.foreign[key] = line
-        elif line["what"] == "restore":
-            self.ledger = Ledger()
+        elif line["what"] == "restore":  # the store's revisions, and with them the epochs, go back too
+            self.ledger, self.epoch = Ledger(), 0
+            for known in (self.durable_stops, self.lost, self.late, self.foreign):
+                known.clear()
 
     def _commit(self, line: Line) -> None:
         coord, epoch, outcome = line["coord"], line["epoch"], line["outcome"]

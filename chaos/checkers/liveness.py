@@ -57,6 +57,8 @@ class _Liveness:
                     self.floor.take(line)
                 case "commit" if is_applied(line):
                     self.ledger.apply(line)
+                case "fault" if line["what"] == "restore":
+                    self.ledger = Ledger()
                 case "phase":
                     self._phase(line)
                 case "send":

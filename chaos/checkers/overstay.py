@@ -94,6 +94,9 @@ class _Overstay:
                     self._send(line)
                 case "body":
                     self._body(line)
+                case "fault" if line["what"] == "restore":  # holds that the old copy does not know cannot be tripped
+                    self.ledger = Ledger()
+                    self.holds.clear()
                 case "takeover" | "crash":
                     self._leadership(line)
                 case "step":

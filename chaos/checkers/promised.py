@@ -51,6 +51,9 @@ class _Promises:
                     self.floor.take(line)
                 case "commit" if is_applied(line):
                     self._commit(line)
+                case "fault" if line["what"] == "restore":
+                    self.ledger = Ledger()
+                    self._disturb()
                 case "takeover" | "crash":
                     self._disturb()
                 case "event" if line["name"] in DISTURBING:

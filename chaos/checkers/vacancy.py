@@ -75,7 +75,7 @@ class _Vacancy:
                 case "body":
                     self._body(line)
                 case "fault" if line["what"] == "restore":
-                    self.restored = True
+                    self.restored, self.ledger = True, Ledger()
                 case "fault" if line["what"] == "early_release":
                     self.liars.add(line.get("target", ""))
                 case "step":

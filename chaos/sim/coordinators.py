@@ -83,6 +83,7 @@ class SimCoordinator:
     def _boot(self) -> None:
         world, process = self.world, current_process()
         store = EtcdStore(ENDPOINT, name=self.name, lease_ms=world.plan.lease_ms, compact_every=0)
+        self.path.epoch = lambda: store._epoch
         runtime = WatchedRuntime(self, store)
         self.runtime = runtime
         limits, tally = RpcLimits(), Tally()
@@ -121,7 +122,7 @@ class SimCoordinator:
 
     # -- what it does --------------------------------------------------------------------------------------------
 
-    def _wrote(self, request: rpc_pb2.TxnRequest, outcome: str, applied: bool, revision: int) -> None:
+    def _wrote(self, request: rpc_pb2.TxnRequest, epoch: int, outcome: str, applied: bool, revision: int) -> None:
         """Written down when it is applied: the order of these lines is the ledger's own."""
         records: dict[str, Record | None] = {}
         for operation in request.success:
@@ -138,7 +139,7 @@ class SimCoordinator:
         self.record.committed(
             self.world.loop.now_ms,
             records,
-            epoch=request.compare[0].mod_revision,  # the fence is compared first
+            epoch=epoch,
             outcome=outcome,
             revision=revision or None,
             applied=applied if outcome == "lost" else None,

@@ -62,8 +62,10 @@ class EtcdPath:
     slow_ms: int = 0
     anomalies: deque[tuple[Anomaly, int]] = field(default_factory=deque)
     on_uncertain: Callable[[str], None] | None = None
-    on_write: Callable[[rpc_pb2.TxnRequest, str, bool, int], None] = lambda *_: None
-    """(transaction, outcome, applied, revision), at the moment it is applied, or will not be known to have been."""
+    epoch: Callable[[], int] = lambda: 0
+    """The fence under which its coordinator writes at present, whatever the transaction compares."""
+    on_write: Callable[[rpc_pb2.TxnRequest, int, str, bool, int], None] = lambda *_: None
+    """(transaction, epoch, outcome, applied, revision), when it is applied, or will not be known to have been."""
     fate: Fate = field(default_factory=Fate)
     """Of the newest write."""
     _stalled: list[Callable[[], object]] = field(default_factory=list)
@@ -98,6 +100,7 @@ class SimEtcdClient:
         path = self._path
         if repeatable:
             return await self._call(lambda: path.etcd.txn(copy), repeatable=True)
+        epoch = path.epoch()
         fate = path.fate = Fate(path.anomalies[0][0] if path.anomalies else None)
 
         def apply() -> rpc_pb2.TxnResponse:
@@ -105,7 +108,7 @@ class SimEtcdClient:
             fate.applied = response.succeeded
             lost = fate.anomaly is Anomaly.LOST_ANSWER
             outcome = "late" if fate.given_up else "lost" if lost else "ok"
-            path.on_write(copy, outcome if fate.applied else "refused", fate.applied, response.header.revision)
+            path.on_write(copy, epoch, outcome if fate.applied else "refused", fate.applied, response.header.revision)
             return response
 
         try:
@@ -113,10 +116,10 @@ class SimEtcdClient:
         except CommitUncertain:
             fate.given_up = True
             if not fate.applied:
-                path.on_write(copy, "lost", False, 0)
+                path.on_write(copy, epoch, "lost", False, 0)
             raise
         except StoreUnavailable:
-            path.on_write(copy, "refused", False, 0)
+            path.on_write(copy, epoch, "refused", False, 0)
             raise
 
     async def read_key(self, key: bytes) -> tuple[kv_pb2.KeyValue | None, int]:

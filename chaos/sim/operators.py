@@ -67,8 +67,10 @@ class SimOperator:
     async def _round(self, calls: Operator) -> None:
         zones = {z.name: z for z in await calls.zones()}
         stops = await calls.stops()
-        await self._confirm_empty(calls, zones)
         await self._rescue(calls)
+        if any(s.cause == floor_pb2.STOP_CAUSE_LEDGER for s in stops) and not await self._walk_floor(calls, zones):
+            return
+        await self._confirm_empty(calls, zones)
         await self._clear_left_behind(calls, zones, stops)
         for stop in stops:
             if not stop.unconfirmed:
@@ -83,6 +85,37 @@ class SimOperator:
             self._note("confirm_empty", zones=[z.name for z in unknown])
             await calls.clear(reason="walked the floor", all_unknown=True)
             self.clears += 1
+
+    async def _walk_floor(self, calls: Operator, zones: dict[str, floor_pb2.ZoneView]) -> bool:
+        """After a ledger that was put back: whether it says of every zone what stands there. Mends what it does not."""
+        right, unknown = True, False
+        for name, zone in sorted(zones.items()):
+            inside = self._inside(name)
+            said = {o.agent_id for o in zone.occupants if o.agent_id}
+            unknown = unknown or any(o.state == floor_pb2.SLOT_STATE_UNKNOWN for o in zone.occupants)
+            right = right and inside == said
+            for agent_id in sorted(inside - said):
+                self.world.robot(agent_id).needs_people = True
+            for agent_id in sorted(said - inside) if inside <= said else ():
+                await self._clear(calls, agent_id, [name])
+        if not right or any(b.moving or b.locked for b in self.world.truth.bodies.values()):
+            return False
+        if unknown:
+            await self._confirm_the_rest(calls)
+        return not unknown
+
+    async def _confirm_the_rest(self, calls: Operator) -> None:
+        """Everybody is where the ledger has them, and nobody moves before the answer."""
+        bodies = list(self.world.truth.bodies.values())
+        for body in bodies:
+            body.locked = True
+        try:
+            self._note("confirm_empty")
+            await calls.clear(reason="walked the floor", all_unknown=True)
+            self.clears += 1
+        finally:
+            for body in bodies:
+                body.locked = False
 
     async def _clear_left_behind(
         self, calls: Operator, zones: dict[str, floor_pb2.ZoneView], stops: list[floor_pb2.Stop]
@@ -157,12 +190,16 @@ class SimOperator:
             body.stuck = False
             self.world.loop.after_ms(1_000, self.world.restart_robot, robot)
 
+    def _inside(self, zone: str) -> set[str]:
+        return {agent for agent, body in self.world.truth.bodies.items() if zone in body.inside}
+
     async def _blocked_by(self, calls: Operator, agent_id: str) -> list[str]:
         try:
             return [
                 z.name
                 for z in await calls.zones()
                 if any(o.agent_id == agent_id and o.state == floor_pb2.SLOT_STATE_BLOCKED for o in z.occupants)
+                and self._inside(z.name) <= {o.agent_id for o in z.occupants}
             ]
         except RequestError:
             return []

@@ -139,7 +139,7 @@ _WEIGHTS = {
     FaultKind.AGENT_STOP: 25,
     FaultKind.EARLY_RELEASE: 25,
     FaultKind.FOREIGN_WRITE: 8,
-    FaultKind.RESTORE: 0,
+    FaultKind.RESTORE: 8,
 }
 _ANOMALIES = ("lost_answer", "lost_request", "late", "refused")
 _MISTAKES = ("ask_anyway", "change_ask", "foreign_release", "repeat_ask", "repeat_release")

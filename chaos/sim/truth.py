@@ -24,6 +24,10 @@ LEDGER = b"zonelock/ledger/"
 OCCUPIED = (UnitState.HELD, UnitState.BLOCKED)
 
 
+def _same_occupant(before: UnitRecord, after: UnitRecord) -> bool:
+    return before.state in OCCUPIED and after.state in OCCUPIED and before.agent_id == after.agent_id
+
+
 @dataclass(slots=True)
 class Truth:
     """The mirror of the durable ledger beside the bodies. `violate(text)` is told of every broken promise."""
@@ -46,6 +50,8 @@ class Truth:
     _told: dict[tuple[str, str], tuple[Session, set[str]]] = field(default_factory=dict)
     """(coordinator, agent) -> the session that was told of stops. One that another client of that name has ended, and
     that begins anew, says itself what latches it."""
+    _may_enter: set[tuple[str, str]] = field(default_factory=set)
+    """(agent, zone) of grants that the restored copy does not know of: until its deadline their holder may use them."""
     _given_before: int = 0
     """The highest token given out before the newest restoration."""
 
@@ -80,6 +86,8 @@ class Truth:
             if record.token not in self.granted and record.token <= self._given_before:
                 self.violate(f"I3: token {record.token} is given out again by a restored ledger, for {record.key}")
             self.granted.add(record.token)
+        if self.restored and before is not None and _same_occupant(before, record):
+            return  # whoever stands there was given away with the old copy, not by this write
         for agent_id in sorted(self.bodies):
             body = self.bodies[agent_id]
             if record.zone in body.inside and not self.occupied_by(record.zone, agent_id):
@@ -97,8 +105,14 @@ class Truth:
                 if self.counter is None or not self.counter.confirmed:
                     return True  # UNKNOWN
                 continue
+            if unit.state is UnitState.FREE and self._is_outdated(unit):
+                return True  # UNKNOWN, as every free unit of a ledger that was found out
             mine = mine or unit.state is UnitState.UNKNOWN or (unit.state in OCCUPIED and unit.agent_id == agent_id)
         return mine
+
+    def _is_outdated(self, unit: UnitRecord) -> bool:
+        counter = self.counter
+        return counter is not None and unit.incarnation < counter.incarnation and not counter.confirmed
 
     def _stop(self, record: StopRecord) -> None:
         before = self.stops.get(record.stop_id)
@@ -126,6 +140,7 @@ class Truth:
     def restore(self, kvs: Mapping[bytes, bytes]) -> None:
         """An old copy is the ledger now. What was granted since stays granted: no token may come twice."""
         self.restored = True
+        self._may_enter |= {(u.agent_id, u.zone) for u in self.units.values() if u.state is UnitState.HELD}
         self.units.clear()
         self.stops.clear()
         self.reset.clear()
@@ -223,7 +238,7 @@ class Truth:
         inside = sorted(b.agent_id for b in self.bodies.values() if zone in b.inside)
         if len(inside) > self.capacities[zone]:
             self.violate(f"I1: {', '.join(inside)} are in {zone}, which has room for {self.capacities[zone]}")
-        if not self.occupied_by(zone, body.agent_id):
+        if not self.occupied_by(zone, body.agent_id) and (body.agent_id, zone) not in self._may_enter:
             units = [u for (z, _), u in sorted(self.units.items()) if z == zone]
             known = "; ".join(f"slot {u.slot} {u.state} {u.agent_id} {u.token}" for u in units) or "no record"
             self.violate(f"I1: {body.agent_id} enters {zone}, which the ledger does not have for it ({known})")

@@ -71,6 +71,10 @@ class Itineraries:
         own = who is not None and place in self._tables.travellers[who].held
         return own or self._tables.free[place] > 0
 
+    def room(self, zone: str) -> int:
+        """How many units of the zone are free, as the mirror has it."""
+        return self._tables.free[self._number[zone]]
+
     def claimants(self) -> list[str]:
         """Every agent with a declaration, by name."""
         return sorted(name for name, who in self._who.items() if self._intents[who].claim is not None)

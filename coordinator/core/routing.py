@@ -74,6 +74,14 @@ class Routing(State):
             self._look_at(self._verdicts.freed(unit.zone))
         return freed
 
+    def _distrust_units(self, incarnation: int) -> list[UnitRecord]:
+        """Every FREE unit becomes UNKNOWN without a write of its own; returns the occupied ones, to be written."""
+        free = [unit.zone for unit in self.units if unit.state is UnitState.FREE]
+        carried = self.units.distrust(incarnation)
+        for zone in free:
+            self.routes.occupy(zone, "")
+        return carried
+
     def _turned(self, agent_id: str) -> None:
         """The agent goes elsewhere than it said, has arrived, or is not counted on any more."""
         self._look_at(self._verdicts.turned(agent_id))

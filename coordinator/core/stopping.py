@@ -133,7 +133,7 @@ class Stopping(Holding):
         reason = f"{why}: it was replaced or restored from an old copy. Walk the floor, clear what is empty, then reset"
         self.counter = CounterRecord(incarnation, self.counter.counter, confirmed=False)
         self._write(self.counter)  # first: with it alone, every record of the old incarnation is void and UNKNOWN
-        carried = self.units.distrust(incarnation)
+        carried = self._distrust_units(incarnation)
         for unit in carried:
             self._write(unit)
         self._changes.zones.update(self.units.zone_names)

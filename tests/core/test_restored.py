@@ -8,6 +8,7 @@ from core.bench import Bench, only
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
+from coordinator.core.invariants import check
 from coordinator.core.machine import Machine
 from coordinator.core.model import Ledger, Mark, StopCause, UnitState
 
@@ -32,6 +33,30 @@ def test_a_ledger_below_what_an_agent_saw_is_distrusted_whole() -> None:
     bench.clear(all_unknown=True)
     only(bench.reset(stop.stop_id), fx.StopsReported)
     assert only(bench.ask("a", "A"), fx.Granted).token > seen
+
+
+def test_after_a_distrusted_ledger_routes_are_judged_by_the_room_that_there_is() -> None:
+    """The simulator, seed 5 with a restoration: two stood head-on for ever, and each was told that it could finish."""
+    bench = Bench()
+    bench.hello("b", highest_token=(1 << 40) + 77)
+    bench.acknowledge("b")
+    assert check(bench.machine) == []
+    bench.clear(all_unknown=True)
+    only(bench.reset(bench.machine.stops.active()[0].stop_id), fx.StopsReported)
+    assert check(bench.machine) == []
+    assert bench.machine.routes.room("A") == len(bench.machine.units.of("A"))
+
+
+def test_a_token_of_which_only_one_zone_was_occupied_is_still_one_agents_after_a_reload() -> None:
+    """The simulator, seed 23 with a restoration: the given-back zone forgets whose it was, the kept one does not."""
+    bench = Bench()
+    bench.hello("a")
+    token = only(bench.ask("a", "A", "B"), fx.Granted).token
+    bench.release("a", token, "A")
+    bench.hello("b", highest_token=(1 << 40) + 77)
+    bench.start()
+    assert check(bench.machine) == []
+    assert {u.token for zone in ("A", "B") for u in bench.machine.units.of(zone)} == {token}
 
 
 def seen_of(bench: Bench) -> dict[str, Any]:
