@@ -123,7 +123,7 @@ class Link:
             self.loop.call_soon_threadsafe(self.poke)
 
     def dispatch(self) -> None:
-        """Acts on the core's notices. An agent's callback may queue more; the writer wakes in any case."""
+        """Acts on the core's notices. An agent's callback may queue more; the writer wakes if there is anything."""
         for notice in self.core.take_notices():
             if isinstance(notice, Welcomed):
                 self._welcomed = True
@@ -134,7 +134,8 @@ class Link:
                 listener.take(notice)
             except Exception:
                 logger.exception("agent %s: %s could not be handled", notice.agent_id, type(notice).__name__)
-        self._outgoing.set()
+        if self.core.has_frame(boottime_ns()):
+            self._outgoing.set()
         if self.core.restart_because:
             self._restart.set()
 

@@ -93,13 +93,18 @@ class SessionCore:
         for agent in self._agents.values():
             agent.stream_closed(now_ns)
 
+    def has_frame(self, now_ns: int) -> bool:
+        """Whether there is anything to write now."""
+        facts = self._facts
+        if not facts.up or facts.frames.is_full:
+            return False
+        heartbeat_due = now_ns - self._sent_ns >= facts.heartbeat_ms * NS_PER_MS
+        return bool(facts.waiting) or heartbeat_due or not facts.frames.last
+
     def next_frame(self, now_ns: int) -> pb.SessionRequest | None:
         """The frame to write now, or None. `now_ns` must be read before the write, never after."""
         facts = self._facts
-        if not facts.up or facts.frames.is_full:
-            return None
-        heartbeat_due = now_ns - self._sent_ns >= facts.heartbeat_ms * NS_PER_MS
-        if not facts.waiting and not heartbeat_due and facts.frames.last:
+        if not self.has_frame(now_ns):
             return None
         number = facts.frames.open(now_ns)
         self._sent_ns = now_ns
