@@ -160,7 +160,8 @@ class _CommitOrder:
 
     def _step(self, line: Line) -> None:
         for stop in line.get("stops") or ():
-            if stop["active"] and line.get("stop_to"):
+            tripped_before = (line["coord"], stop["stop_id"]) in self.durable_stops
+            if stop["active"] and line.get("stop_to") and not tripped_before:
                 mine = self.unsaid.setdefault(line["coord"], {})
                 mine.setdefault(stop["stop_id"], set()).update(line["stop_to"])
 

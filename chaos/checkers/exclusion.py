@@ -36,6 +36,8 @@ class _Exclusion:
         self.withdrawn: dict[tuple[str, int], dict[str, int]] = {}
         """(agent, token) -> what its release took from it; a release that is refused as STILL_INSIDE gives it back."""
         self.latched: dict[str, set[str]] = {}
+        self.ended: set[str] = set()
+        """Stops that were reset: agents hear of that on streams for stops too, which are not recorded."""
         self.stop_ms: dict[str, int] = {}
 
     def run(self) -> list[Violation]:
@@ -61,6 +63,7 @@ class _Exclusion:
         return self.findings.found
 
     def _slots_exist(self, line: Line) -> None:
+        self.ended.update(stop["stop_id"] for stop in line.get("stops") or () if not stop["active"])
         for unit in line.get("units") or ():
             if is_occupied(unit):
                 self.placed.discard((unit["agent"], unit["zone"]))
@@ -78,7 +81,7 @@ class _Exclusion:
     def _deliver(self, line: Line) -> None:
         agent = line["agent"]
         if line["answer"] in ("granted", "welcome"):
-            if line["answer"] == "granted" and self.latched.get(agent):
+            if line["answer"] == "granted" and self.latched.get(agent, set()) - self.ended:
                 return  # declined unused
             for grant in granted_in(line):
                 until = self.frames.latest_end(line, grant)
