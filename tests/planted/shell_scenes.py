@@ -270,7 +270,7 @@ class Duel:
 
     async def leads(self, name: str) -> EtcdStore:
         store = EtcdStore("127.0.0.1:1", prefix="t/", name=name)
-        store._client = self.etcd  # type: ignore[assignment]
+        store._client = store._lookout._client = self.etcd  # type: ignore[assignment]
         self.records[name] = CoordinatorRecord(self.history, name)
         self.epochs[name] = await store.lead()
         await self.loads(name, store)
