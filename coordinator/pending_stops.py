@@ -1,6 +1,8 @@
 """Stops that have left but are not known to be durable, in one fsynced file beside the coordinator.
 
-A stop leaves before its commit (I4). Should the coordinator die, or lose the store, before that commit, the stop must
+A stop leaves before its commit, and before it is in this file: nothing may hold it up (I4). The write follows at once.
+A crash in the milliseconds between leaves a stop that only its receivers know; they stand, latched, and whoever leads
+next adopts it from their hellos. Should the coordinator die, or lose the store, before that commit, the stop must
 not be forgotten: whoever starts next with this file puts it back. The file is rewritten whole (temporary file, fsync,
 rename, fsync of the folder) and is empty of stops most of the time. A file that cannot be read may have held a stop
 for anything, so it is set aside and answered with a stop of the whole floor.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +29,7 @@ class PendingStops:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._writing = threading.Lock()  # a write that was cancelled goes on, on its thread
 
     def read(self) -> dict[str, StopRecord]:
         """What an earlier coordinator left, by stop_id."""
@@ -45,7 +49,8 @@ class PendingStops:
     def write(self, stops: list[StopRecord]) -> None:
         """Replaces the file. Raises OSError; the caller alarms, for the stops themselves have left already."""
         stored = {"version": VERSION, "stops": [asdict(stop) for stop in stops]}
-        replace_file(self._path, json.dumps(stored, indent=1))
+        with self._writing:
+            replace_file(self._path, json.dumps(stored, indent=1))
 
     def _set_aside(self, error: Exception) -> dict[str, StopRecord]:
         aside = set_aside(self._path)

@@ -41,6 +41,7 @@ class Safeguards:
         self._pending, self._marks, self._now_ms = pending, marks, now_ms
         self._outputs = StopOutputs(outputs, self.alarm)
         self._stops: dict[str, StopRecord] = {}
+        self._written: dict[str, StopRecord] = {}
         self._stops_changed = asyncio.Event()
         self._ordered: set[str] = set()
         """Stops that the outputs here were told of, and not yet of their reset."""
@@ -69,6 +70,8 @@ class Safeguards:
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
+        if self._pending is not None and self._stops != self._written:
+            await self._write_stops(self._pending)
         if self._marks is not None:
             await self._write_mark(self._marks)
         await self._outputs.close()
@@ -154,12 +157,16 @@ class Safeguards:
         while True:
             await self._stops_changed.wait()
             self._stops_changed.clear()
-            if self._pending is None:
-                continue
-            try:
-                await asyncio.to_thread(self._pending.write, self.stops_in_flight())
-            except OSError as error:
-                self.alarm(f"cannot keep stops that are not yet durable beside the coordinator: {error}")
+            if self._pending is not None:
+                await self._write_stops(self._pending)
+
+    async def _write_stops(self, pending: PendingStops) -> None:
+        stops = dict(self._stops)
+        try:
+            await asyncio.to_thread(pending.write, list(stops.values()))
+            self._written = stops
+        except OSError as error:
+            self.alarm(f"cannot keep stops that are not yet durable beside the coordinator: {error}")
 
     # -- how far the ledger was seen -------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@
        0 s  AGV_07 wants to prove that it left
        0 s  AGV_07 hears challenged token 1
        0 s  AGV_07 reports: inside Dock, with the nonce
+       0 s  AGV_07 hears STILL_INSIDE: Dock
      0.1 s  AGV_07 reports: inside Dock, with the nonce
      0.2 s  AGV_07 reports: inside Dock, with the nonce
 > zones

@@ -105,8 +105,10 @@ class Holding(Asking):
         if challenge is None or event.nonce != challenge.nonce or event.inside is None:
             return
         blocked = [u for u in self.units.with_token(challenge.token) if u.state is UnitState.BLOCKED]
-        if not blocked or any(u.zone in event.inside for u in blocked):
-            session.challenge = None  # it is inside after all, or somebody cleared it; a new proof needs a new nonce
+        inside = tuple(u.zone for u in blocked if u.zone in event.inside)
+        if inside or not blocked:
+            session.challenge = None
+            self._tell(session.agent_id, _proof_over(challenge.token, inside))
             return
         if challenge.samples and event.now_ms - challenge.counted_at_ms < self.timing.proof_spacing_ms:
             return
@@ -196,3 +198,12 @@ class Holding(Asking):
             grant.extending_in, grant.extension_ms = 0, 0
             self.grants.start(grant, event.now_ms, self.timing.coordinator_ms(expected), self.timing.warn_permille)
             self._changes.zones.update(grant.zones)
+
+
+def _proof_over(token: int, inside: tuple[str, ...]) -> fx.Rejected:
+    """Why a proof of vacancy that was under way counts no further reports; another one needs another nonce."""
+    if inside:
+        message = f"a report is inside {', '.join(inside)}: the proof is over; leave, then ask to prove it again"
+        return fx.Rejected(Rejection.STILL_INSIDE, message, zones=inside, token=token)
+    message = f"no zone of token {token} is blocked any more: somebody cleared them; there is nothing left to prove"
+    return fx.Rejected(Rejection.GRANT_ENDED, message, token=token)

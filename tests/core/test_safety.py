@@ -448,6 +448,18 @@ def test_where_the_policy_wants_an_operator_no_proof_is_taken() -> None:
     assert (rejected.reason, rejected.zones) == (Rejection.GRANT_ENDED, ("B",))
 
 
+def test_a_proof_that_ends_early_says_why() -> None:
+    bench, token = blocked("A")
+    nonce = only(prove(bench, token), fx.Challenged).nonce
+    over = only(sample(bench, nonce, "A"), fx.Rejected)
+    assert (over.reason, over.zones, over.token) == (Rejection.STILL_INSIDE, ("A",), token)
+    assert sample(bench, nonce) == []  # that nonce counts no more
+    again = only(prove(bench, token), fx.Challenged).nonce
+    bench.clear("A")
+    over = only(sample(bench, again), fx.Rejected)
+    assert (over.reason, over.zones, over.token) == (Rejection.GRANT_ENDED, (), token)
+
+
 def test_another_session_of_the_agent_proves_nothing() -> None:
     bench, token = blocked("A")
     bench.close("a")

@@ -113,3 +113,78 @@ async def test_a_release_received_before_an_uncertain_commit_does_not_become_a_s
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await store.close()
+
+
+class NeverWritten(PendingStops):
+    """The coordinator dies before its first write."""
+
+    def write(self, stops: list[StopRecord]) -> None:
+        raise OSError("no time left")
+
+
+async def test_a_stop_that_left_just_before_a_crash_is_adopted_from_who_received_it(tmp_path: Path) -> None:
+    """Neither the store nor the file knows of it: the stop leaves first (I4), and the crash is faster than the disk."""
+    file = NeverWritten(tmp_path / "stops.json")
+    store = ScriptedStore()
+    first = Runtime(FLOOR, store, Timing(), assume_empty=True, pending=file)
+    task = asyncio.create_task(first.run())
+    await changed(first, True)
+    out = Recorder()
+    conn = first.attach(out)
+    first.submit(ev.Hello(now_ms=first.now_ms(), conn=conn, agent_id="a", session="s"))
+    ask = ev.Asked(
+        now_ms=first.now_ms(), conn=conn, agent_id="a", request_id="r", zones=("A",), expected_ms=9_000, payload="p"
+    )
+    first.submit(ask)
+    await out.until(fx.Granted)
+    store.gate.clear()
+    operator = first.attach(Recorder())
+    first.submit(
+        ev.StopAsked(now_ms=first.now_ms(), conn=operator, operator="ann", reason="smoke", stop_id="s-1", zone="A")
+    )
+    (raised,) = (send.answer for send in out.stops)
+    assert isinstance(raised, fx.StopRaised)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert file.read() == {}
+
+    store.gate.set()
+    second = Runtime(FLOOR, store, Timing(), pending=PendingStops(tmp_path / "stops.json"))
+    task = asyncio.create_task(second.run())
+    await changed(second, True)
+    assert second.machine.stops.active() == []
+    out = Recorder()
+    conn = second.attach(out)
+    latched = (raised.stop.stop_id,)
+    second.submit(ev.Hello(now_ms=second.now_ms(), conn=conn, agent_id="a", session="s", latched_stop_ids=latched))
+    await out.until(fx.Welcome)
+    (stop,) = second.machine.stops.active()
+    assert (stop.stop_id, stop.stop_groups) == ("s-1", ("west",))
+    assert second.machine.units.of("A")[0].state is UnitState.BLOCKED
+    desk = Recorder()
+    second.submit(
+        ev.ResetAsked(
+            now_ms=second.now_ms(), conn=second.attach(desk), operator="ann", reason="looked", stop_ids=("s-1",)
+        )
+    )
+    await desk.until(fx.StopsReported)  # by its id, as if it had never been lost
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await store.close()
+
+
+async def test_a_stop_that_left_just_before_a_shutdown_is_in_the_file(tmp_path: Path) -> None:
+    file = PendingStops(tmp_path / "stops.json")
+    store = ScriptedStore()
+    runtime = Runtime(FLOOR, store, Timing(), assume_empty=True, pending=file)
+    task = asyncio.create_task(runtime.run())
+    await changed(runtime, True)
+    store.gate.clear()
+    conn = runtime.attach(Recorder())
+    runtime.submit(
+        ev.StopAsked(now_ms=runtime.now_ms(), conn=conn, operator="ann", reason="smoke", stop_id="s-1", zone="A")
+    )
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sorted(file.read()) == ["s-1"]
+    await store.close()
