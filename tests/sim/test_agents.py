@@ -120,6 +120,21 @@ def test_a_vehicle_plans_around_a_zone_that_somebody_else_holds() -> None:
     assert seen == [1], story
 
 
+def test_a_vehicle_drives_up_to_what_another_holds_and_waits_there() -> None:
+    seen: list[tuple[Cell, tuple[str, ...]]] = []
+
+    async def along(stage: Stage) -> None:
+        stage.ledger.occupied["c_4_0"]["stranger"] = None
+        stage.scene.world.traffic.foreign({"c_4_0": 1})
+        await asyncio.sleep(15)
+        vehicle = stage.scene.vehicles[0]
+        seen.append((vehicle.body.end, vehicle.asked[:1]))
+
+    report, story = play(street("........"), 16, agents=1, pairs=[((0, 0), (7, 0))], along=along)
+    assert_safe(report, story)
+    assert seen == [((3, 0), ("c_4_0",))], story
+
+
 def test_a_vehicle_that_waits_past_the_hold_limit_stands_without_a_deadline_and_goes_on_later() -> None:
     floor = street(".....", hold_max_ms=15_000)
 

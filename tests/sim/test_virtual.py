@@ -16,6 +16,7 @@ from zonelock_sim.incidents import parse_incident
 from zonelock_sim.options import Progress, Report, SimError, SimOptions
 from zonelock_sim.run import run_sim
 from zonelock_sim.tasks import ScenarioTasks
+from zonelock_sim.traffic import Traffic
 from zonelock_sim.truth import GroundTruth, Shadow
 from zonelock_sim.ways import Ways
 
@@ -186,6 +187,46 @@ def test_a_way_avoids_what_it_must_and_is_no_longer_than_asked(tmp_path: Path) -
     assert (2, 0) not in round_about
     assert ways.cells((0, 0), (4, 0), {(2, 0)}, longest=7) == []
     assert ways.cells((0, 0), (4, 0), {str(floor.zone_at(2, 0)), (2, 2)}) == []
+
+
+def test_a_way_leaves_an_aisle_to_those_who_are_about_to_come_through(tmp_path: Path) -> None:
+    floor = floor_of(floors.Site("ring", (".....", ".@@@.", ".....")), tmp_path)
+    ways, traffic = Ways(floor), Traffic(floor)
+    traffic.follows("B", ways.cells((4, 0), (0, 0)))
+    assert len(ways.cells((0, 0), (4, 0), dearer=traffic.against())) == 5, "round about is as dear"
+    traffic.follows("C", ways.cells((4, 0), (0, 0)))
+    round_about = ways.cells((0, 0), (4, 0), dearer=traffic.against())
+    assert len(round_about) == 9
+    assert ways.cells((0, 0), (4, 0), longest=7, dearer=traffic.against()) == []
+    assert len(ways.cells((4, 0), (0, 0), dearer=traffic.against())) == 5, "the same way as they"
+
+
+def test_only_what_is_left_of_a_route_counts_against_others(tmp_path: Path) -> None:
+    floor = floor_of(floors.Site("street", ("....", "....")), tmp_path)
+    traffic = Traffic(floor)
+    route = [(0, 0), (1, 0), (2, 0), (3, 0)]
+    traffic.follows("A", route)
+    traffic.follows("B", route[1:])
+    assert traffic.against() == {((1, 0), (0, 0)): 1, ((2, 0), (1, 0)): 2, ((3, 0), (2, 0)): 2}
+    traffic.follows("A", route[2:])
+    traffic.follows("B", [(1, 0), (1, 1)])
+    assert traffic.against() == {((3, 0), (2, 0)): 1, ((1, 1), (1, 0)): 1}
+    traffic.follows("A", [])
+    traffic.follows("B", [])
+    assert traffic.against() == {}
+
+
+def test_who_rests_and_who_is_near_are_told_from_all_that_is_full(tmp_path: Path) -> None:
+    floor = floor_of(floors.Site("street", ("." * 12, "." * 12)), tmp_path)
+    traffic = Traffic(floor)
+    at = {name: str(floor.zone_at(x, 0)) for name, x in (("A", 0), ("B", 3), ("C", 11))}
+    for name, zone in at.items():
+        traffic.occupies(name, [zone])
+    traffic.rests("C", True)
+    assert traffic.resting_zones("A") == {at["C"]}
+    assert traffic.full_zones_near((1, 1), 3, "A") == {at["B"]}
+    traffic.rests("C", False)
+    assert traffic.resting_zones("A") == frozenset()
 
 
 def test_tasks_that_no_vehicle_can_get_to_are_set_aside_and_counted() -> None:
