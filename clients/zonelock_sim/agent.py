@@ -37,6 +37,9 @@ HOLD_SLACK_MS = 500
 EXTEND_BELOW_PERMILLE = 500
 DEADLINE = "deadline"
 REFUSED_PAUSE_S = 0.3
+MAX_REFUSED_PAUSE_S = 4.8
+"""Refused again and again, an agent waits twice as long each time, up to this: others have to do something first."""
+
 STOPPED_PAUSE_S = 1.0
 RETURN_PAUSE_S = 0.2
 MAX_RETURN_ATTEMPTS = 50
@@ -72,6 +75,7 @@ class FloorAgent(ABC):
         self._overrun: list[Grant] = []
         self._granted_at: dict[int, float] = {}
         self._reported_at = -REPORT_STANDING_S
+        self._refused_pause_s = REFUSED_PAUSE_S
 
     @property
     def link(self) -> Link:
@@ -177,7 +181,8 @@ class FloorAgent(ABC):
         except GrantRejected as refusal:
             tally.was_rejected(refusal.reason)
             self.refused(refusal)
-            await asyncio.sleep(STOPPED_PAUSE_S if refusal.reason == "STOPPED" else REFUSED_PAUSE_S)
+            pause_s, self._refused_pause_s = self._refused_pause_s, min(MAX_REFUSED_PAUSE_S, 2 * self._refused_pause_s)
+            await asyncio.sleep(STOPPED_PAUSE_S if refusal.reason == "STOPPED" else pause_s)
             return False
         except GrantLost as late:
             tally.lost(late.reason)
@@ -188,6 +193,7 @@ class FloorAgent(ABC):
         finally:
             traffic.wants(self.agent_id, ())
             self.wake()
+        self._refused_pause_s = REFUSED_PAUSE_S
         tally.granted((self.world.now_s() - began) * 1_000, queued=queued)
         try:
             if self.late_ms:
@@ -208,6 +214,7 @@ class FloorAgent(ABC):
 
     def claim(self, zones: Collection[str]) -> None:
         """Declares the rest of the agent's route; none: it has arrived, and makes way when asked."""
+        self._refused_pause_s = REFUSED_PAUSE_S
         with contextlib.suppress(ZonelockError):  # undeclared it is slower, and no less safe
             self.link.claim(*zones)
 

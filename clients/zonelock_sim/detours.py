@@ -1,9 +1,9 @@
 """Other ways for a vehicle that cannot go on: around what is held, back to where it was told to go, aside for others.
 
-The policy. Who waits longer than PATIENCE_S looks for a way around everything that is held, and takes it when it is not
-much longer. Who is told that waiting cannot help (WOULD_DEADLOCK) does so at once; when there is no such way, it draws
-back to the zone that the coordinator named, rests there, and sets out anew. Who idles where others have to pass goes
-where it is asked to go. Where nobody tells a ring of vehicles (they cross ground that was never claimed), the fleet's
+The policy. Who waits longer than PATIENCE_S looks for a way around what is held close by, and takes it when it is no
+longer than the wait is worth; what is held far away will have moved on. Who is told that waiting cannot help
+(WOULD_DEADLOCK) does so at once; when there is no such way, it draws back to the zone that the coordinator named, rests
+there, and sets out anew. Who idles where others have to pass goes where it is asked to go. Where nobody tells a ring of vehicles (they cross ground that was never claimed), the fleet's
 own picture does: the one with the highest id tries first, each next one TURN_S later. Decides; the vehicle drives.
 """
 

@@ -114,7 +114,7 @@ DEAD_END = "type octile\nheight 1\nwidth 6\nmap\n......\n"
 HEAD_ON = "version 1\n0\tx.map\t6\t1\t0\t0\t5\t0\t5\n0\tx.map\t6\t1\t5\t0\t0\t0\t5\n"
 
 
-@pytest.mark.parametrize(("naive", "code"), [((), 1), (("--naive",), 0)])
+@pytest.mark.parametrize(("naive", "code"), [pytest.param((), 1, marks=pytest.mark.slow), (("--naive",), 0)])
 def test_a_standstill_for_good_fails_a_run_unless_it_is_run_to_show_that(
     tmp_path: Path, naive: tuple[str, ...], code: int
 ) -> None:

@@ -124,15 +124,15 @@ def test_a_vehicle_drives_up_to_what_another_holds_and_waits_there() -> None:
     seen: list[tuple[Cell, tuple[str, ...]]] = []
 
     async def along(stage: Stage) -> None:
-        stage.ledger.occupied["c_4_0"]["stranger"] = None
-        stage.scene.world.traffic.foreign({"c_4_0": 1})
-        await asyncio.sleep(15)
+        stage.ledger.occupied["c_3_0"]["stranger"] = None
+        stage.scene.world.traffic.foreign({"c_3_0": 1})
+        await asyncio.sleep(5)
         vehicle = stage.scene.vehicles[0]
         seen.append((vehicle.body.end, vehicle.asked[:1]))
 
-    report, story = play(street("........"), 16, agents=1, pairs=[((0, 0), (7, 0))], along=along)
+    report, story = play(street("........"), 6, agents=1, pairs=[((0, 0), (7, 0))], along=along)
     assert_safe(report, story)
-    assert seen == [((3, 0), ("c_4_0",))], story
+    assert seen == [((2, 0), ("c_3_0",))], story
 
 
 def test_a_vehicle_that_waits_past_the_hold_limit_stands_without_a_deadline_and_goes_on_later() -> None:
