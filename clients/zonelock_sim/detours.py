@@ -3,8 +3,9 @@
 The policy. Who waits longer than PATIENCE_S looks for a way around what is held close by, and takes it when it is no
 longer than the wait is worth; what is held far away will have moved on. Who is told that waiting cannot help
 (WOULD_DEADLOCK) does so at once; when there is no such way, it draws back to the zone that the coordinator named, rests
-there, and sets out anew. Who idles where others have to pass goes where it is asked to go. Where nobody tells a ring of vehicles (they cross ground that was never claimed), the fleet's
-own picture does: the one with the highest id tries first, each next one TURN_S later. Decides; the vehicle drives.
+there, and sets out anew. Who idles where others have to pass goes where it is asked to go. Where nobody tells a ring of
+vehicles (they cross ground that was never claimed), the fleet's own picture does: the one with the highest id tries
+first, each next one TURN_S later. Decides; the vehicle drives.
 """
 
 from __future__ import annotations
