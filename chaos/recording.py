@@ -37,6 +37,8 @@ ANSWER_NAMES: dict[type, str] = {
     fx.GrantsRevoked: "grants_revoked",
     fx.StopsReported: "stops_reported",
     fx.ZonesCleared: "zones_cleared",
+    fx.ZonesClosed: "zones_closed",
+    fx.ZonesOpened: "zones_opened",
 }
 
 

@@ -263,7 +263,7 @@ async def _count_zones(machine: Machine) -> dict[str, int]:
     for first in range(0, len(names), ZONES_PER_SLICE):
         for name in names[first : first + ZONES_PER_SLICE]:
             stop_ids = tuple(stop.stop_id for stop in machine.stops.covering(name))
-            found[shown_state(machine.units.of(name), stop_ids).value] += 1
+            found[shown_state(machine.units.of(name), stop_ids, closed=name in machine.closures).value] += 1
         await asyncio.sleep(0)
     return dict(found)
 

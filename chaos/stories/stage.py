@@ -25,6 +25,7 @@ from coordinator.core.invariants import check as check_machine
 from coordinator.core.machine import InvariantViolation, Machine
 from coordinator.core.model import (
     AuditRecord,
+    ClosureRecord,
     CounterRecord,
     FloorRecord,
     FloorSpec,
@@ -106,6 +107,7 @@ class Stage:
             units=tuple(r for r in records if isinstance(r, UnitRecord)),
             stops=tuple(r for r in records if isinstance(r, StopRecord)),
             audit=tuple(r for r in records if isinstance(r, AuditRecord)),
+            closures=tuple(r for r in records if isinstance(r, ClosureRecord)),
             counter=next((r for r in records if isinstance(r, CounterRecord)), None),
             floor=next((r for r in records if isinstance(r, FloorRecord)), None),
             revision=self.revision,

@@ -148,6 +148,14 @@ class Link:
         """The coordinators and their store, as this one knows them."""
         return self._call(self._cluster.GetCluster, cluster_service_pb2.GetClusterRequest())
 
+    def close_zones(self, request: safety_service_pb2.CloseZonesRequest) -> list[floor_pb2.Closure]:
+        response: safety_service_pb2.CloseZonesResponse = self._call(self._safety.CloseZones, request)
+        return sorted(response.closures, key=lambda closure: closure.zone)
+
+    def open_zones(self, request: safety_service_pb2.OpenZonesRequest) -> list[str]:
+        response: safety_service_pb2.OpenZonesResponse = self._call(self._safety.OpenZones, request)
+        return sorted(response.opened)
+
     def _call(self, method: Callable[..., Response], request: Any) -> Response:
         with self._translated(), progress(f"waiting for {self.server}"):
             return method(request, timeout=self.wait_s)

@@ -29,6 +29,8 @@ COMMANDS: dict[str, str] = {
     "reset": "safety:reset",
     "clear": "safety:clear",
     "revoke": "safety:revoke",
+    "close": "closing:close",
+    "open": "closing:open_",
     "floor": "floors:floor",
     "check": "checking:check",
     "config": "configs:config",

@@ -32,6 +32,7 @@ STATE_STYLES = {
     "BLOCKED": "yellow",
     "STOPPED": "bold red",
     "UNKNOWN": "magenta",
+    "CLOSED": "blue",
     "CONNECTED": "green",
     "SILENT": "yellow",
     "GONE": "red",

@@ -54,6 +54,10 @@ REJECTIONS: dict[str, tuple[str, str]] = {
         "An operator is taking the grant back; it cannot be extended.",
         "Stand still; the SDK confirms by itself.",
     ),
+    "CLOSED": (
+        "A zone of the ask is closed, for maintenance say; it grants nothing new.",
+        "Go another way; `zonelock zones` says who closed it and why; after `zonelock open` ask again.",
+    ),
     "WOULD_DEADLOCK": (
         "Waiting cannot help: others wait for what the agent holds.",
         "Plan another way, or draw back to the zone that the message names.",

@@ -1,4 +1,4 @@
-"""What a person (or a script in a person's name) does: look, stop, reset, clear, revoke.
+"""What a person (or a script in a person's name) does: look, stop, reset, clear, revoke, close, open.
 
 Rule: every action names its operator and a reason, and a stop carries an id chosen here, so that sending it to
 several coordinators trips one stop. Calls try each coordinator in turn while one is UNAVAILABLE. Never moves a
@@ -225,6 +225,33 @@ class Operator:
         )
         return list(response.tokens)
 
+    async def close_zones(self, zones: Iterable[str], reason: str, *, agent_id: str = "") -> list[floor_pb2.Closure]:
+        """Lets zones (or areas) grant nothing new until they are opened; returns each one's closure once it is durable.
+
+        Holders carry on and leave as usual; waiters are turned away (CLOSED). A zone that was closed before stays
+        closed by whoever closed it. `agent_id`: set when a machine's observer closes them. Raises ArgumentError,
+        RequestError.
+        """
+        request = safety_service_pb2.CloseZonesRequest(
+            operator=self._operator, reason=_reason(reason), zones=_some(zones, "close"), agent_id=agent_id
+        )
+        response = await self._call(
+            lambda c: safety_service_pb2_grpc.SafetyServiceStub(c).CloseZones(request, timeout=self._timeout_s)
+        )
+        return list(response.closures)
+
+    async def open_zones(self, zones: Iterable[str], reason: str) -> list[str]:
+        """Lets closed zones (or areas) be granted again; returns those that were closed. Raises ArgumentError,
+        RequestError.
+        """
+        request = safety_service_pb2.OpenZonesRequest(
+            operator=self._operator, reason=_reason(reason), zones=_some(zones, "open")
+        )
+        response = await self._call(
+            lambda c: safety_service_pb2_grpc.SafetyServiceStub(c).OpenZones(request, timeout=self._timeout_s)
+        )
+        return list(response.opened)
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _channel(self, target: str) -> grpc.aio.Channel:
@@ -249,6 +276,13 @@ class Operator:
 
 def _may_try_next(error: grpc.aio.AioRpcError) -> bool:
     return error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+def _some(zones: Iterable[str], what: str) -> tuple[str, ...]:
+    names = (zones,) if isinstance(zones, str) else tuple(zones)
+    if not names:
+        raise ArgumentError(f"zones=() names nothing to {what}; name zones or areas")
+    return names
 
 
 def _reason(reason: str) -> str:

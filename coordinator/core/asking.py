@@ -41,7 +41,28 @@ class Asking(Routing):
             message = f"{event.agent_id} already holds {', '.join(held)}; extend that grant instead"
             self._answer(event, fx.Rejected(Rejection.ALREADY_HELD, message, zones=held))
             return
+        closed = self._closed_to(event.agent_id, session.session, event.zones)
+        if closed:
+            message = self._closed_message(closed)
+            self._answer(event, fx.Rejected(Rejection.CLOSED, message, zones=tuple(closed)))
+            return
         self._decide(event, session)
+
+    def _closed_to(self, agent_id: str, session: str, zones: tuple[str, ...]) -> list[str]:
+        """Zones that are closed to this asker: all but those where it was left standing, which it must get out of."""
+        if not self.closures:
+            return []
+        return [z for z in zones if z in self.closures and self.units.residue(z, agent_id, session) is None]
+
+    def _closed_message(self, closed: list[str]) -> str:
+        said = "; ".join(f"{z} is closed by {self.closures[z].closed_by} ({self.closures[z].reason})" for z in closed)
+        return f"{said}: go another way, or ask again once it is open"
+
+    def _reject_closed(self, waiter: Waiter) -> None:
+        closed = self._closed_to(waiter.agent_id, waiter.session, waiter.zones)
+        rejected = fx.Rejected(Rejection.CLOSED, self._closed_message(closed), zones=tuple(closed))
+        self._drop_waiter(waiter)
+        self._send(waiter.conn, waiter.agent_id, waiter.request_id, rejected)
 
     def _stops_against(self, session: Session, zones: tuple[str, ...]) -> list[str]:
         """Active stops over the zones, over where the agent may stand, or latched by it: it may not move at all."""
@@ -226,6 +247,10 @@ class Asking(Routing):
             dirty, self._dirty = self._dirty, set()
             for waiter in self.queue.waiting_for(dirty):
                 if waiter.silent:
+                    continue
+                if self._closed_to(waiter.agent_id, waiter.session, waiter.zones):
+                    # It was left standing in a closed zone and has been cleared out of it meanwhile.
+                    self._reject_closed(waiter)
                     continue
                 obstacles = self._obstacles(waiter)
                 self._verdicts.note(waiter)

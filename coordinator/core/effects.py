@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coordinator.core.model import Record, StopRecord
+from coordinator.core.model import ClosureRecord, Record, StopRecord
 from coordinator.core.rejections import Refusal, Rejection
 
 
@@ -164,6 +164,20 @@ class ZonesCleared:
     zones: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ZonesClosed:
+    """Answers CloseZones: each zone named, with who closed it and why."""
+
+    closures: tuple[ClosureRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ZonesOpened:
+    """Answers OpenZones: those that were closed."""
+
+    zones: tuple[str, ...]
+
+
 Answer = (
     Welcome
     | Granted
@@ -185,6 +199,8 @@ Answer = (
     | GrantsRevoked
     | StopsReported
     | ZonesCleared
+    | ZonesClosed
+    | ZonesOpened
 )
 
 
@@ -198,7 +214,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Put `record` under `key`, or delete the key (audit entries and ended stops beyond their bound only)."""
+    """Put `record` under `key`, or delete the key (audit entries and ended stops beyond their bound, and closures
+    that were opened).
+    """
 
     key: str
     record: Record | None

@@ -224,6 +224,21 @@ class RevokeAsked(OperatorEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CloseAsked(OperatorEvent):
+    """The zones (or areas) grant nothing new from now on. `agent_id`: set when a machine's observer closes them."""
+
+    zones: tuple[str, ...]
+    agent_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenAsked(OperatorEvent):
+    """The zones (or areas) are granted again."""
+
+    zones: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ticked(Event):
     """Time passed. Deadlines trip only on a tick whose fence is fresh: a coordinator that may have been replaced
     stays quiet.

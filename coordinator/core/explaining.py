@@ -60,8 +60,15 @@ def stops_on(machine: Machine, agent_id: str) -> list[StopRecord]:
 
 
 def zone_clauses(machine: Machine, name: str, now_ms: int) -> list[Clause]:
-    """What keeps a zone from being given away: stops, then each slot's occupant; empty for a zone that is FREE."""
+    """What keeps a zone from being given away: stops, a closure, then each slot's occupant; empty for a zone that is
+    FREE.
+    """
     found = [_stop(machine, stop) for stop in machine.stops.covering(name)]
+    closure = machine.closures.get(name)
+    if closure is not None:
+        found.append(
+            Clause(f"is closed by {closure.closed_by} ({closure.reason})", f"zonelock open {name} --reason ...")
+        )
     for unit in machine.units.of(name):
         if unit.state is UnitState.UNKNOWN:
             remedy = f"walk there, then zonelock clear {name} --reason ..."

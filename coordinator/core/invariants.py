@@ -19,6 +19,7 @@ def check(machine: Machine) -> list[str]:
         *grants_match_units(machine),
         *routes_match_units(machine),
         *latched(machine),
+        *closed(machine),
         *queue_is_sound(machine),
     ]
 
@@ -99,6 +100,17 @@ def latched(machine: Machine) -> list[str]:
                 )
         elif not (stop.reset_by and stop.reset_reason):
             found.append(f"I5: stop {stop.stop_id} ended without a named operator and a reason")
+    return found
+
+
+def closed(machine: Machine) -> list[str]:
+    """A closed zone grants nothing new, but to whoever was left standing in it."""
+    found = []
+    for zone, closure in machine.closures.items():
+        for unit in machine.units.of(zone):
+            new = unit.state is UnitState.HELD and unit.token > closure.token and unit.cause is BlockCause.NONE
+            if new:
+                found.append(f"closure: {unit.key} was granted to {unit.agent_id} while {zone} is closed")
     return found
 
 

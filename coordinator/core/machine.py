@@ -14,14 +14,14 @@ from typing import Any
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
+from coordinator.core.closing import Closing
 from coordinator.core.model import FloorSpec, Ledger, Timing
 from coordinator.core.presence import FloorChanged
-from coordinator.core.safety import Safety
 from coordinator.core.state import Changes, Refused, Totals
 from coordinator.core.zones import InvariantViolation
 
 
-class Machine(Safety):
+class Machine(Closing):
     """The coordinator's whole decision state, built from a ledger and driven by `handle`."""
 
     def __init__(self, floor: FloorSpec, ledger: Ledger, timing: Timing, now_ms: int) -> None:
@@ -52,6 +52,8 @@ class Machine(Safety):
             ev.RevokeAsked: self._on_revoke_asked,
             ev.ResetAsked: self._on_reset_asked,
             ev.ClearAsked: self._on_clear_asked,
+            ev.CloseAsked: self._on_close_asked,
+            ev.OpenAsked: self._on_open_asked,
             ev.Ticked: self._on_ticked,
             ev.Committed: self._on_committed,
         }

@@ -63,6 +63,7 @@ class ZoneState(StrEnum):
     BLOCKED = "BLOCKED"
     STOPPED = "STOPPED"
     UNKNOWN = "UNKNOWN"
+    CLOSED = "CLOSED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,22 @@ class AuditRecord:
         return f"audit/{self.seq:016d}"
 
 
-Record = UnitRecord | StopRecord | CounterRecord | FloorRecord | AuditRecord
+@dataclass(frozen=True, slots=True)
+class ClosureRecord:
+    """One zone that grants nothing new. `token`: the newest token when it was closed; the grants up to it carry on."""
+
+    zone: str
+    closed_by: str
+    reason: str
+    agent_id: str = ""
+    token: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"closure/{self.zone}"
+
+
+Record = UnitRecord | StopRecord | CounterRecord | FloorRecord | AuditRecord | ClosureRecord
 
 
 def spoken(duration_ms: int) -> str:
@@ -265,6 +281,7 @@ class Ledger:
     units: tuple[UnitRecord, ...] = ()
     stops: tuple[StopRecord, ...] = ()
     audit: tuple[AuditRecord, ...] = ()
+    closures: tuple[ClosureRecord, ...] = ()
     counter: CounterRecord | None = None
     floor: FloorRecord | None = None
     revision: int = 0

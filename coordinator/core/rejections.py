@@ -25,6 +25,7 @@ class Rejection(StrEnum):
     WAIT_ENDED = "WAIT_ENDED"
     WOULD_DEADLOCK = "WOULD_DEADLOCK"
     REVOKED = "REVOKED"
+    CLOSED = "CLOSED"
 
 
 class Code(StrEnum):

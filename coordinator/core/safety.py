@@ -259,8 +259,12 @@ class Safety(Presence):
     def _named_zones(self, event: ev.ClearAsked) -> Iterable[str]:
         if event.agent_id and not event.zones:
             return sorted({u.zone for u in self.units.of_agent(event.agent_id)})
+        return self._named(event.zones)
+
+    def _named(self, zones_or_areas: Iterable[str]) -> Iterable[str]:
+        """Each zone once, areas taken apart; refused when one is neither."""
         names: dict[str, None] = {}
-        for name in event.zones:
+        for name in zones_or_areas:
             if name not in self.areas:
                 self._check_zone(name)
             names.update(dict.fromkeys(self.areas.get(name, (name,))))

@@ -19,6 +19,7 @@ from coordinator.core.estop import Stops
 from coordinator.core.grants import GrantPhase, Grants
 from coordinator.core.model import (
     AuditRecord,
+    ClosureRecord,
     CounterRecord,
     FloorSpec,
     Ledger,
@@ -69,6 +70,7 @@ class State:
         self.epoch, self.loaded_revision = ledger.epoch, ledger.revision
         self.units = Units(floor, self.counter, ledger.units)
         self.stops = Stops(floor, ledger.stops)
+        self.closures: dict[str, ClosureRecord] = {c.zone: c for c in ledger.closures if c.zone in self.units}
         self.audit: deque[AuditRecord] = deque(sorted(ledger.audit, key=lambda a: a.seq))
         self.grants = Grants()
         self.queue = Queue(self.units)

@@ -107,7 +107,7 @@ def zone_view(machine: Machine, name: str, now_ms: int) -> ZoneView:
     occupants = tuple(_occupant(machine, u, now_ms) for u in units if u.state is not UnitState.FREE)
     return ZoneView(
         name,
-        shown_state(units, stop_ids),
+        shown_state(units, stop_ids, closed=name in machine.closures),
         spec.capacity,
         spec.stop_group,
         occupants,
@@ -117,8 +117,8 @@ def zone_view(machine: Machine, name: str, now_ms: int) -> ZoneView:
     )
 
 
-def shown_state(units: list[UnitRecord], stop_ids: tuple[str, ...]) -> ZoneState:
-    """STOPPED over BLOCKED over UNKNOWN over HELD over FREE: the state that keeps an agent out the longest."""
+def shown_state(units: list[UnitRecord], stop_ids: tuple[str, ...], *, closed: bool = False) -> ZoneState:
+    """STOPPED over BLOCKED over UNKNOWN over CLOSED over HELD over FREE: what keeps an agent out the longest."""
     states = {u.state for u in units}
     if stop_ids:
         return ZoneState.STOPPED
@@ -126,6 +126,8 @@ def shown_state(units: list[UnitRecord], stop_ids: tuple[str, ...]) -> ZoneState
         return ZoneState.BLOCKED
     if UnitState.UNKNOWN in states:
         return ZoneState.UNKNOWN
+    if closed:
+        return ZoneState.CLOSED
     return ZoneState.HELD if UnitState.HELD in states else ZoneState.FREE
 
 

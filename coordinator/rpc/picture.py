@@ -17,7 +17,7 @@ from coordinator.core.machine import Machine
 from coordinator.core.model import BlockCause, StopRecord, UnitState, ZoneState
 from coordinator.core.rejections import Refusal
 from coordinator.rpc.errors import RequestRefused
-from coordinator.rpc.translate import STOP_CAUSES, blocker_message, stop_message
+from coordinator.rpc.translate import STOP_CAUSES, blocker_message, closure_message, stop_message
 
 ZONE_STATES = {s: fpb.ZoneState.Value(f"ZONE_STATE_{s.value}") for s in ZoneState}
 SLOT_STATES = {s: fpb.SlotState.Value(f"SLOT_STATE_{s.value}") for s in UnitState}
@@ -48,6 +48,7 @@ def zone_message(machine: Machine, name: str, now_ms: int) -> fpb.ZoneView:
         stop_ids=view.stop_ids,
         waiters=view.waiters,
         explanation=view.explanation,
+        closure=closure_message(closure) if (closure := machine.closures.get(name)) is not None else None,
     )
 
 

@@ -81,14 +81,15 @@ class Planning:
 
 
 def busy(machine: Machine, agent_id: str, now_ms: int) -> dict[str, int | None]:
-    """Each zone that is full or stopped, but for the agent's own, with the time until it is expected to be free.
+    """Each zone that is full, stopped or closed, but for the agent's own, with the time until it is expected to be
+    free.
 
-    None where nobody can say: a unit that is blocked, unknown or stopped comes free by hand.
+    None where nobody can say: a unit that is blocked, unknown, stopped or closed comes free by hand.
     """
     found: dict[str, int | None] = {}
     for name in machine.units.zone_names:
         units = machine.units.of(name)
-        if machine.stops.covering(name):
+        if machine.stops.covering(name) or name in machine.closures:
             found[name] = None
         elif all(unit.state is not UnitState.FREE and unit.agent_id != agent_id for unit in units):
             left = [_left_ms(machine, unit, now_ms) for unit in units]

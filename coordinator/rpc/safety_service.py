@@ -7,6 +7,7 @@ until it is durable.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 from uuid import uuid4
@@ -35,7 +36,7 @@ from coordinator.rpc.limits import (
 from coordinator.rpc.picture import audit_messages, reported_stop_message, stop_view_message
 from coordinator.rpc.port import Runtime
 from coordinator.rpc.stop_news import StopNews
-from coordinator.rpc.translate import stop_message
+from coordinator.rpc.translate import closure_message, stop_message
 from coordinator.rpc.unary import UnaryCall
 
 
@@ -156,6 +157,50 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         return spb.RevokeGrantsResponse(tokens=answer.tokens)
 
     @answered
+    async def CloseZones(self, request: spb.CloseZonesRequest, context: Any) -> spb.CloseZonesResponse:  # noqa: N802
+        agent_id = requests.optional_identifier("agent_id", request.agent_id)
+        operator, reason = _who_and_why(request.operator or agent_id, request.reason)
+        if isinstance(told := await self._by_the_leader("CloseZones", request, context), spb.CloseZonesResponse):
+            return told
+        zones = _some_zones(request.zones)
+        call = UnaryCall(self._runtime, self._limits, "CloseZones")
+        event = ev.CloseAsked(
+            now_ms=self._runtime.now_ms(),
+            cause=f"{call.conn}.CloseZones",
+            conn=call.conn,
+            operator=operator,
+            reason=reason,
+            recorded_at=_wall_clock(),
+            zones=zones,
+            agent_id=agent_id,
+        )
+        answer = await _one_answer(call, event)
+        if not isinstance(answer, fx.ZonesClosed):
+            raise TypeError(f"the core answered a closure with {type(answer).__name__}")
+        return spb.CloseZonesResponse(closures=[closure_message(closure) for closure in answer.closures])
+
+    @answered
+    async def OpenZones(self, request: spb.OpenZonesRequest, context: Any) -> spb.OpenZonesResponse:  # noqa: N802
+        operator, reason = _who_and_why(request.operator, request.reason)
+        if isinstance(told := await self._by_the_leader("OpenZones", request, context), spb.OpenZonesResponse):
+            return told
+        zones = _some_zones(request.zones)
+        call = UnaryCall(self._runtime, self._limits, "OpenZones")
+        event = ev.OpenAsked(
+            now_ms=self._runtime.now_ms(),
+            cause=f"{call.conn}.OpenZones",
+            conn=call.conn,
+            operator=operator,
+            reason=reason,
+            recorded_at=_wall_clock(),
+            zones=zones,
+        )
+        answer = await _one_answer(call, event)
+        if not isinstance(answer, fx.ZonesOpened):
+            raise TypeError(f"the core answered an opening with {type(answer).__name__}")
+        return spb.OpenZonesResponse(opened=answer.zones)
+
+    @answered
     async def WatchStops(self, request: spb.WatchStopsRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         """Written by hand, as in WatchFloor, so that a client that does not read cannot hold up anything."""
         if self._watching >= self._limits.watchers:
@@ -237,6 +282,13 @@ def _who_and_why(operator: str, reason: str) -> tuple[str, str]:
         requests.required_text("operator", operator, Refusal.OPERATOR_REQUIRED),
         requests.required_text("reason", reason, Refusal.REASON_REQUIRED),
     )
+
+
+def _some_zones(given: Sequence[str]) -> tuple[str, ...]:
+    zones = requests.names("zones", given, MAX_CLEARED_NAMES)
+    if not zones:
+        raise bad_field("zones", [], "zones or areas by name, at least one")
+    return zones
 
 
 def _scope(request: spb.TripStopRequest) -> tuple[str, str, bool]:

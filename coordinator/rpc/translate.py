@@ -13,7 +13,7 @@ from zonelock.v1 import floor_pb2 as fpb
 from zonelock.v1 import zone_service_pb2 as zpb
 
 from coordinator.core import effects as fx
-from coordinator.core.model import StopCause, StopRecord, Timing
+from coordinator.core.model import ClosureRecord, StopCause, StopRecord, Timing
 from coordinator.core.rejections import Rejection
 from coordinator.floor import Floor
 from coordinator.rpc.errors import Problem, problem
@@ -59,6 +59,10 @@ def floor_message(floor: Floor) -> fpb.Floor:
         ],
         source_yaml=floor.to_yaml(),
     )
+
+
+def closure_message(closure: ClosureRecord) -> fpb.Closure:
+    return fpb.Closure(zone=closure.zone, closed_by=closure.closed_by, reason=closure.reason, agent_id=closure.agent_id)
 
 
 def stop_message(stop: StopRecord) -> fpb.Stop:

@@ -17,6 +17,7 @@ from typing import Any, get_type_hints
 
 from coordinator.core.model import (
     AuditRecord,
+    ClosureRecord,
     CounterRecord,
     FloorRecord,
     Ledger,
@@ -70,6 +71,7 @@ def decode_ledger(loaded: Loaded) -> Ledger:
     units: list[UnitRecord] = []
     stops: list[StopRecord] = []
     audit: list[AuditRecord] = []
+    closures: list[ClosureRecord] = []
     counter: CounterRecord | None = None
     floor: FloorRecord | None = None
     problems: list[tuple[str, bytes, str]] = []
@@ -86,6 +88,8 @@ def decode_ledger(loaded: Loaded) -> Ledger:
                 stops.append(record)
             case AuditRecord():
                 audit.append(record)
+            case ClosureRecord():
+                closures.append(record)
             case CounterRecord():
                 counter = record
             case FloorRecord():
@@ -96,6 +100,7 @@ def decode_ledger(loaded: Loaded) -> Ledger:
         units=tuple(sorted(units, key=lambda u: (u.zone, u.slot))),
         stops=tuple(sorted(stops, key=lambda s: (s.seq, s.stop_id))),
         audit=tuple(sorted(audit, key=lambda a: a.seq)),
+        closures=tuple(sorted(closures, key=lambda c: c.zone)),
         counter=counter,
         floor=floor,
         revision=loaded.revision,
@@ -207,6 +212,7 @@ _FORMS = (
     _Form("counter", CounterRecord),
     _Form("floor", FloorRecord),
     _Form("audit", AuditRecord),
+    _Form("closure", ClosureRecord),
 )
 _FORM_OF_TYPE = {form.record_type: form for form in _FORMS}
 _FORM_OF_KIND = {form.kind: form for form in _FORMS}

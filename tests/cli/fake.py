@@ -270,6 +270,15 @@ class FakeCoordinator(
         self._take(request, context)
         return safety_service_pb2.RevokeGrantsResponse()
 
+    def CloseZones(self, request: Any, context: grpc.ServicerContext) -> safety_service_pb2.CloseZonesResponse:  # noqa: N802
+        self._take(request, context)
+        closures = [floor_pb2.Closure(zone=z, closed_by=request.operator, reason=request.reason) for z in request.zones]
+        return safety_service_pb2.CloseZonesResponse(closures=closures)
+
+    def OpenZones(self, request: Any, context: grpc.ServicerContext) -> safety_service_pb2.OpenZonesResponse:  # noqa: N802
+        self._take(request, context)
+        return safety_service_pb2.OpenZonesResponse(opened=request.zones)
+
     def PlanRoute(self, request: Any, context: grpc.ServicerContext) -> zone_service_pb2.PlanRouteResponse:  # noqa: N802
         self._take(request, context)
         return zone_service_pb2.PlanRouteResponse()

@@ -15,6 +15,7 @@ from coordinator.core.invariants import check
 from coordinator.core.machine import Machine
 from coordinator.core.model import (
     AuditRecord,
+    ClosureRecord,
     CounterRecord,
     FloorRecord,
     FloorSpec,
@@ -71,6 +72,7 @@ class Bench:
             units=tuple(r for r in records if isinstance(r, UnitRecord)),
             stops=tuple(r for r in records if isinstance(r, StopRecord)),
             audit=tuple(r for r in records if isinstance(r, AuditRecord)),
+            closures=tuple(r for r in records if isinstance(r, ClosureRecord)),
             counter=next((r for r in records if isinstance(r, CounterRecord)), None),
             floor=next((r for r in records if isinstance(r, FloorRecord)), None),
             revision=self.revision,
@@ -217,6 +219,12 @@ class Bench:
         if any(isinstance(answer, fx.Failed) for answer in answers):
             self.inside = before
         return answers
+
+    def shut(self, *zones: str, operator: str = "ann", reason: str = "bearing", **more: Any) -> list[fx.Answer]:
+        return self.do(ev.CloseAsked(now_ms=self.now_ms, conn=0, operator=operator, reason=reason, zones=zones, **more))
+
+    def open(self, *zones: str, operator: str = "ann", reason: str = "mended") -> list[fx.Answer]:
+        return self.do(ev.OpenAsked(now_ms=self.now_ms, conn=0, operator=operator, reason=reason, zones=zones))
 
     def seen(self) -> tuple[SeenUnit, ...]:
         """What an operator sees who looks now."""

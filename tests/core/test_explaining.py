@@ -26,9 +26,10 @@ def unexplained(machine: Machine, now_ms: int) -> list[str]:
     for name in machine.units.zone_names:
         clauses = zone_clauses(machine, name, now_ms)
         stops = tuple(s.stop_id for s in machine.stops.covering(name))
-        free = shown_state(machine.units.of(name), stops) is ZoneState.FREE
+        closed = name in machine.closures
+        free = shown_state(machine.units.of(name), stops, closed=closed) is ZoneState.FREE
         taken = sum(u.state is not UnitState.FREE for u in machine.units.of(name))
-        if free == bool(clauses) or len(clauses) < taken + len(stops):
+        if free == bool(clauses) or len(clauses) < taken + len(stops) + closed:
             found.append(f"{name}: {[str(c) for c in clauses]}")
     for agent in agent_ids(machine):
         clauses, said = agent_clauses(machine, agent, now_ms), explain(machine, agent, now_ms)

@@ -82,6 +82,13 @@ class Floor(RuleBasedStateMachine):
     def clear(self, agent: str) -> None:
         self.bench.clear(agent_id=agent)
 
+    @rule(zone=st.sampled_from(NAMES))
+    def shut_or_open(self, zone: str) -> None:
+        if zone in self.bench.machine.closures:
+            self.bench.open(zone)
+        else:
+            self.bench.shut(zone)
+
     @rule()
     def crash(self) -> None:
         self.bench.start()

@@ -61,7 +61,7 @@ LIMITS = RpcLimits()
         ("bytes of a client frame", LIMITS.frame_bytes),
         ("zones in an ask", MAX_ZONES_PER_ASK),
         ("names or tokens in one list", bounds.MAX_NAMES),
-        ("names in `ListZones`, `ClearZones`", bounds.MAX_CLEARED_NAMES),
+        ("names in `ListZones`, `ClearZones`, `CloseZones`, `OpenZones`", bounds.MAX_CLEARED_NAMES),
         ("ids (agent, request, stop, kind)", bounds.MAX_ID_CHARS),
         ("zone and area names", bounds.MAX_NAME_CHARS),
         ("operator, reason, activity", bounds.MAX_TEXT_CHARS),

@@ -151,3 +151,45 @@ async def test_a_stop_that_cannot_be_made_durable_yet_says_that_it_was_sent() ->
         assert error.reason == "COMMIT_UNCERTAIN"
         assert "'s1' was sent" in error.message
         site.store.let.set()
+
+
+async def test_a_closed_zone_is_refused_shown_and_opened_by_name() -> None:
+    async with running() as site:
+        client = await greeted(site, "AGV_1")
+        closing = spb.CloseZonesRequest(operator="Ada", reason="bearing", zones=["A"])
+        [closure] = (await site.safety.CloseZones(closing)).closures
+        assert (closure.zone, closure.closed_by, closure.reason) == ("A", "Ada", "bearing")
+        [zone] = (await site.zones.ListZones(zpb.ListZonesRequest(names=["A"]))).zones
+        assert (zone.state, zone.closure.closed_by) == (fpb.ZONE_STATE_CLOSED, "Ada")
+        assert "zonelock open A" in zone.explanation
+        await client.send(ask("AGV_1", "r1", "A"))
+        assert (await client.answer("rejected")).rejected.reason == zpb.REJECT_REASON_CLOSED
+        opening = spb.OpenZonesRequest(operator="Ada", reason="mended", zones=["A"])
+        assert list((await site.safety.OpenZones(opening)).opened) == ["A"]
+        assert list((await site.safety.OpenZones(opening)).opened) == []
+        await client.send(ask("AGV_1", "r2", "A"))
+        await client.answer("granted")
+        entries = (await site.safety.ListAudit(spb.ListAuditRequest())).entries
+        assert [(e.action, e.actor) for e in entries][-2:] == [("closure", "Ada"), ("opening", "Ada")]
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (spb.CloseZonesRequest(reason="r", zones=["A"]), "OPERATOR_REQUIRED"),
+        (spb.CloseZonesRequest(operator="Ada", zones=["A"]), "REASON_REQUIRED"),
+        (spb.CloseZonesRequest(operator="Ada", reason="r"), "BAD_FIELD"),
+        (spb.CloseZonesRequest(agent_id="edge-1", reason="r", zones=["nowhere"]), "UNKNOWN_ZONE"),
+        (spb.OpenZonesRequest(operator="Ada", reason="r"), "BAD_FIELD"),
+        (spb.OpenZonesRequest(operator="Ada", zones=["A"]), "REASON_REQUIRED"),
+    ],
+)
+async def test_an_incomplete_closing_or_opening_is_refused(
+    request_: spb.CloseZonesRequest | spb.OpenZonesRequest, reason: str
+) -> None:
+    async with running() as site:
+        if isinstance(request_, spb.CloseZonesRequest):
+            error = await refused(site.safety.CloseZones(request_))
+        else:
+            error = await refused(site.safety.OpenZones(request_))
+        assert error.reason == reason

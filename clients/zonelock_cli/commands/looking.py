@@ -17,7 +17,7 @@ from zonelock_cli.output import View, doing, duration, since, state
 if TYPE_CHECKING:
     from zonelock_cli.story import Story
 
-ZONE_STATE_CHOICES = ("FREE", "HELD", "BLOCKED", "STOPPED", "UNKNOWN")
+ZONE_STATE_CHOICES = ("FREE", "HELD", "BLOCKED", "STOPPED", "UNKNOWN", "CLOSED")
 
 
 @click.command()

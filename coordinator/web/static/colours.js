@@ -7,7 +7,7 @@ const NAMES = [
 ];
 const HATCH_PX = 8;
 
-export const STATES = ["FREE", "HELD", "BLOCKED", "STOPPED", "UNKNOWN"];
+export const STATES = ["FREE", "HELD", "BLOCKED", "STOPPED", "UNKNOWN", "CLOSED"];
 
 export class Colours {
   constructor() {
@@ -35,10 +35,10 @@ export class Colours {
   }
 
   ofState(state) {
-    return { BLOCKED: this.blocked, STOPPED: this.stopped, UNKNOWN: this.unknown }[state] ?? this.freeLine;
+    return { BLOCKED: this.blocked, STOPPED: this.stopped, UNKNOWN: this.unknown, CLOSED: this.wait }[state] ?? this.freeLine;
   }
 
-  /** A repeating pattern for a state: stripes for BLOCKED, a lattice for STOPPED, dots for UNKNOWN. In device pixels. */
+  /** A repeating pattern for a state: stripes for BLOCKED and CLOSED, a lattice for STOPPED, dots for UNKNOWN. In device pixels. */
   hatch(context, state, ratio) {
     const name = `${state} ${ratio}`;
     if (!this.hatches.has(name)) this.hatches.set(name, context.createPattern(this.#tile(state, ratio), "repeat"));

@@ -8,6 +8,7 @@ const ENTRIES = [
   ["BLOCKED", "occupied without a grant"],
   ["STOPPED", "stopped"],
   ["UNKNOWN", "never confirmed empty"],
+  ["CLOSED", "closed: grants nothing new"],
   ["WAIT", "waits for"],
 ];
 const [WIDTH, HEIGHT] = [22, 16];

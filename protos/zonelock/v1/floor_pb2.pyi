@@ -40,6 +40,8 @@ class _ZoneStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ZoneState.V
     """An emergency stop covers the zone."""
     ZONE_STATE_UNKNOWN: _ZoneState.ValueType  # 5
     """Never confirmed empty since the ledger began."""
+    ZONE_STATE_CLOSED: _ZoneState.ValueType  # 6
+    """Grants nothing new until somebody opens it; holders carry on."""
 
 class ZoneState(_ZoneState, metaclass=_ZoneStateEnumTypeWrapper):
     """The state a zone is shown in. Derived from three independent facts: occupants, active stops, closed."""
@@ -55,6 +57,8 @@ ZONE_STATE_STOPPED: ZoneState.ValueType  # 4
 """An emergency stop covers the zone."""
 ZONE_STATE_UNKNOWN: ZoneState.ValueType  # 5
 """Never confirmed empty since the ledger began."""
+ZONE_STATE_CLOSED: ZoneState.ValueType  # 6
+"""Grants nothing new until somebody opens it; holders carry on."""
 Global___ZoneState: _TypeAlias = ZoneState  # noqa: Y015
 
 class _SlotState:
@@ -406,6 +410,37 @@ class Occupant(_message.Message):
 Global___Occupant: _TypeAlias = Occupant  # noqa: Y015
 
 @_typing.final
+class Closure(_message.Message):
+    """A zone that grants nothing new, and on whose word."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ZONE_FIELD_NUMBER: _builtins.int
+    CLOSED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    zone: _builtins.str
+    closed_by: _builtins.str
+    reason: _builtins.str
+    agent_id: _builtins.str
+    """Set when a machine's observer closed it by policy."""
+    def __init__(
+        self,
+        *,
+        zone: _builtins.str = ...,
+        closed_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "closed_by", b"closed_by", "reason", b"reason", "zone", b"zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Closure: _TypeAlias = Closure  # noqa: Y015
+
+@_typing.final
 class ZoneView(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -417,6 +452,7 @@ class ZoneView(_message.Message):
     STOP_IDS_FIELD_NUMBER: _builtins.int
     WAITERS_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    CLOSURE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     state: Global___ZoneState.ValueType
     capacity: _builtins.int
@@ -428,6 +464,10 @@ class ZoneView(_message.Message):
     def occupants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Occupant]: ...
     @_builtins.property
     def stop_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def closure(self) -> Global___Closure:
+        """Set while the zone is closed."""
+
     def __init__(
         self,
         *,
@@ -439,10 +479,11 @@ class ZoneView(_message.Message):
         stop_ids: _abc.Iterable[_builtins.str] | None = ...,
         waiters: _builtins.int = ...,
         explanation: _builtins.str = ...,
+        closure: Global___Closure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closure", b"closure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "explanation", b"explanation", "name", b"name", "occupants", b"occupants", "state", b"state", "stop_group", b"stop_group", "stop_ids", b"stop_ids", "waiters", b"waiters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capacity", b"capacity", "closure", b"closure", "explanation", b"explanation", "name", b"name", "occupants", b"occupants", "state", b"state", "stop_group", b"stop_group", "stop_ids", b"stop_ids", "waiters", b"waiters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

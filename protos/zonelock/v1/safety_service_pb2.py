@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from zonelock.v1 import floor_pb2 as zonelock_dot_v1_dot_floor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n zonelock/v1/safety_service.proto\x12\x0bzonelock.v1\x1a\x17zonelock/v1/floor.proto\"\x96\x01\n\x0fTripStopRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x04zone\x18\x03 \x01(\tH\x00\x12\x14\n\nstop_group\x18\x04 \x01(\tH\x00\x12\x0f\n\x05\x66loor\x18\x05 \x01(\x08H\x00\x12\x0f\n\x07stop_id\x18\x06 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x07 \x01(\tB\x07\n\x05scope\"3\n\x10TripStopResponse\x12\x1f\n\x04stop\x18\x01 \x01(\x0b\x32\x11.zonelock.v1.Stop\"F\n\x10ResetStopRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08stop_ids\x18\x03 \x03(\t\"5\n\x11ResetStopResponse\x12 \n\x05stops\x18\x01 \x03(\x0b\x32\x11.zonelock.v1.Stop\"\xa5\x01\n\x11\x43learZonesRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05zones\x18\x03 \x03(\t\x12\x13\n\x0b\x61ll_unknown\x18\x04 \x01(\x08\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\x12#\n\x04seen\x18\x06 \x03(\x0b\x32\x15.zonelock.v1.SeenUnit\x12\x13\n\x0bincarnation\x18\x07 \x01(\x04\"G\n\x08SeenUnit\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x0c\n\x04slot\x18\x02 \x01(\x05\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\r\n\x05token\x18\x04 \x01(\x04\"%\n\x12\x43learZonesResponse\x12\x0f\n\x07\x63leared\x18\x01 \x03(\t\"f\n\x13RevokeGrantsRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x05token\x18\x03 \x01(\x04H\x00\x12\x12\n\x08\x61gent_id\x18\x04 \x01(\tH\x00\x42\x08\n\x06target\"&\n\x14RevokeGrantsResponse\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\"\x13\n\x11WatchStopsRequest\"5\n\x12WatchStopsResponse\x12\x1f\n\x04stop\x18\x01 \x01(\x0b\x32\x11.zonelock.v1.Stop\")\n\x10ListStopsRequest\x12\x15\n\rinclude_ended\x18\x01 \x01(\x08\"5\n\x11ListStopsResponse\x12 \n\x05stops\x18\x01 \x03(\x0b\x32\x11.zonelock.v1.Stop\"4\n\x10ListAuditRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\"o\n\nAuditEntry\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08subjects\x18\x05 \x03(\t\x12\x13\n\x0brecorded_at\x18\x06 \x01(\t\"=\n\x11ListAuditResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.zonelock.v1.AuditEntry2\xb1\x04\n\rSafetyService\x12G\n\x08TripStop\x12\x1c.zonelock.v1.TripStopRequest\x1a\x1d.zonelock.v1.TripStopResponse\x12J\n\tResetStop\x12\x1d.zonelock.v1.ResetStopRequest\x1a\x1e.zonelock.v1.ResetStopResponse\x12M\n\nClearZones\x12\x1e.zonelock.v1.ClearZonesRequest\x1a\x1f.zonelock.v1.ClearZonesResponse\x12S\n\x0cRevokeGrants\x12 .zonelock.v1.RevokeGrantsRequest\x1a!.zonelock.v1.RevokeGrantsResponse\x12O\n\nWatchStops\x12\x1e.zonelock.v1.WatchStopsRequest\x1a\x1f.zonelock.v1.WatchStopsResponse0\x01\x12J\n\tListStops\x12\x1d.zonelock.v1.ListStopsRequest\x1a\x1e.zonelock.v1.ListStopsResponse\x12J\n\tListAudit\x12\x1d.zonelock.v1.ListAuditRequest\x1a\x1e.zonelock.v1.ListAuditResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n zonelock/v1/safety_service.proto\x12\x0bzonelock.v1\x1a\x17zonelock/v1/floor.proto\"\x96\x01\n\x0fTripStopRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0e\n\x04zone\x18\x03 \x01(\tH\x00\x12\x14\n\nstop_group\x18\x04 \x01(\tH\x00\x12\x0f\n\x05\x66loor\x18\x05 \x01(\x08H\x00\x12\x0f\n\x07stop_id\x18\x06 \x01(\t\x12\x10\n\x08\x61gent_id\x18\x07 \x01(\tB\x07\n\x05scope\"3\n\x10TripStopResponse\x12\x1f\n\x04stop\x18\x01 \x01(\x0b\x32\x11.zonelock.v1.Stop\"F\n\x10ResetStopRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08stop_ids\x18\x03 \x03(\t\"5\n\x11ResetStopResponse\x12 \n\x05stops\x18\x01 \x03(\x0b\x32\x11.zonelock.v1.Stop\"\xa5\x01\n\x11\x43learZonesRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05zones\x18\x03 \x03(\t\x12\x13\n\x0b\x61ll_unknown\x18\x04 \x01(\x08\x12\x10\n\x08\x61gent_id\x18\x05 \x01(\t\x12#\n\x04seen\x18\x06 \x03(\x0b\x32\x15.zonelock.v1.SeenUnit\x12\x13\n\x0bincarnation\x18\x07 \x01(\x04\"G\n\x08SeenUnit\x12\x0c\n\x04zone\x18\x01 \x01(\t\x12\x0c\n\x04slot\x18\x02 \x01(\x05\x12\x10\n\x08\x61gent_id\x18\x03 \x01(\t\x12\r\n\x05token\x18\x04 \x01(\x04\"%\n\x12\x43learZonesResponse\x12\x0f\n\x07\x63leared\x18\x01 \x03(\t\"f\n\x13RevokeGrantsRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x05token\x18\x03 \x01(\x04H\x00\x12\x12\n\x08\x61gent_id\x18\x04 \x01(\tH\x00\x42\x08\n\x06target\"&\n\x14RevokeGrantsResponse\x12\x0e\n\x06tokens\x18\x01 \x03(\x04\"V\n\x11\x43loseZonesRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05zones\x18\x03 \x03(\t\x12\x10\n\x08\x61gent_id\x18\x04 \x01(\t\"<\n\x12\x43loseZonesResponse\x12&\n\x08\x63losures\x18\x01 \x03(\x0b\x32\x14.zonelock.v1.Closure\"C\n\x10OpenZonesRequest\x12\x10\n\x08operator\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05zones\x18\x03 \x03(\t\"#\n\x11OpenZonesResponse\x12\x0e\n\x06opened\x18\x01 \x03(\t\"\x13\n\x11WatchStopsRequest\"5\n\x12WatchStopsResponse\x12\x1f\n\x04stop\x18\x01 \x01(\x0b\x32\x11.zonelock.v1.Stop\")\n\x10ListStopsRequest\x12\x15\n\rinclude_ended\x18\x01 \x01(\x08\"5\n\x11ListStopsResponse\x12 \n\x05stops\x18\x01 \x03(\x0b\x32\x11.zonelock.v1.Stop\"4\n\x10ListAuditRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x11\n\tafter_seq\x18\x02 \x01(\x04\"o\n\nAuditEntry\x12\x0b\n\x03seq\x18\x01 \x01(\x04\x12\x0e\n\x06\x61\x63tion\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08subjects\x18\x05 \x03(\t\x12\x13\n\x0brecorded_at\x18\x06 \x01(\t\"=\n\x11ListAuditResponse\x12(\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.zonelock.v1.AuditEntry2\xcc\x05\n\rSafetyService\x12G\n\x08TripStop\x12\x1c.zonelock.v1.TripStopRequest\x1a\x1d.zonelock.v1.TripStopResponse\x12J\n\tResetStop\x12\x1d.zonelock.v1.ResetStopRequest\x1a\x1e.zonelock.v1.ResetStopResponse\x12M\n\nClearZones\x12\x1e.zonelock.v1.ClearZonesRequest\x1a\x1f.zonelock.v1.ClearZonesResponse\x12S\n\x0cRevokeGrants\x12 .zonelock.v1.RevokeGrantsRequest\x1a!.zonelock.v1.RevokeGrantsResponse\x12M\n\nCloseZones\x12\x1e.zonelock.v1.CloseZonesRequest\x1a\x1f.zonelock.v1.CloseZonesResponse\x12J\n\tOpenZones\x12\x1d.zonelock.v1.OpenZonesRequest\x1a\x1e.zonelock.v1.OpenZonesResponse\x12O\n\nWatchStops\x12\x1e.zonelock.v1.WatchStopsRequest\x1a\x1f.zonelock.v1.WatchStopsResponse0\x01\x12J\n\tListStops\x12\x1d.zonelock.v1.ListStopsRequest\x1a\x1e.zonelock.v1.ListStopsResponse\x12J\n\tListAudit\x12\x1d.zonelock.v1.ListAuditRequest\x1a\x1e.zonelock.v1.ListAuditResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,20 +50,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEGRANTSREQUEST']._serialized_end=789
   _globals['_REVOKEGRANTSRESPONSE']._serialized_start=791
   _globals['_REVOKEGRANTSRESPONSE']._serialized_end=829
-  _globals['_WATCHSTOPSREQUEST']._serialized_start=831
-  _globals['_WATCHSTOPSREQUEST']._serialized_end=850
-  _globals['_WATCHSTOPSRESPONSE']._serialized_start=852
-  _globals['_WATCHSTOPSRESPONSE']._serialized_end=905
-  _globals['_LISTSTOPSREQUEST']._serialized_start=907
-  _globals['_LISTSTOPSREQUEST']._serialized_end=948
-  _globals['_LISTSTOPSRESPONSE']._serialized_start=950
-  _globals['_LISTSTOPSRESPONSE']._serialized_end=1003
-  _globals['_LISTAUDITREQUEST']._serialized_start=1005
-  _globals['_LISTAUDITREQUEST']._serialized_end=1057
-  _globals['_AUDITENTRY']._serialized_start=1059
-  _globals['_AUDITENTRY']._serialized_end=1170
-  _globals['_LISTAUDITRESPONSE']._serialized_start=1172
-  _globals['_LISTAUDITRESPONSE']._serialized_end=1233
-  _globals['_SAFETYSERVICE']._serialized_start=1236
-  _globals['_SAFETYSERVICE']._serialized_end=1797
+  _globals['_CLOSEZONESREQUEST']._serialized_start=831
+  _globals['_CLOSEZONESREQUEST']._serialized_end=917
+  _globals['_CLOSEZONESRESPONSE']._serialized_start=919
+  _globals['_CLOSEZONESRESPONSE']._serialized_end=979
+  _globals['_OPENZONESREQUEST']._serialized_start=981
+  _globals['_OPENZONESREQUEST']._serialized_end=1048
+  _globals['_OPENZONESRESPONSE']._serialized_start=1050
+  _globals['_OPENZONESRESPONSE']._serialized_end=1085
+  _globals['_WATCHSTOPSREQUEST']._serialized_start=1087
+  _globals['_WATCHSTOPSREQUEST']._serialized_end=1106
+  _globals['_WATCHSTOPSRESPONSE']._serialized_start=1108
+  _globals['_WATCHSTOPSRESPONSE']._serialized_end=1161
+  _globals['_LISTSTOPSREQUEST']._serialized_start=1163
+  _globals['_LISTSTOPSREQUEST']._serialized_end=1204
+  _globals['_LISTSTOPSRESPONSE']._serialized_start=1206
+  _globals['_LISTSTOPSRESPONSE']._serialized_end=1259
+  _globals['_LISTAUDITREQUEST']._serialized_start=1261
+  _globals['_LISTAUDITREQUEST']._serialized_end=1313
+  _globals['_AUDITENTRY']._serialized_start=1315
+  _globals['_AUDITENTRY']._serialized_end=1426
+  _globals['_LISTAUDITRESPONSE']._serialized_start=1428
+  _globals['_LISTAUDITRESPONSE']._serialized_end=1489
+  _globals['_SAFETYSERVICE']._serialized_start=1492
+  _globals['_SAFETYSERVICE']._serialized_end=2208
 # @@protoc_insertion_point(module_scope)

@@ -282,6 +282,111 @@ class RevokeGrantsResponse(_message.Message):
 Global___RevokeGrantsResponse: _TypeAlias = RevokeGrantsResponse  # noqa: Y015
 
 @_typing.final
+class CloseZonesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ZONES_FIELD_NUMBER: _builtins.int
+    AGENT_ID_FIELD_NUMBER: _builtins.int
+    operator: _builtins.str
+    """Who closes them: an operator's name or an agent id."""
+    reason: _builtins.str
+    agent_id: _builtins.str
+    """Set when a machine's observer closes them rather than a person."""
+    @_builtins.property
+    def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Zones or areas by name; at least one."""
+
+    def __init__(
+        self,
+        *,
+        operator: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        zones: _abc.Iterable[_builtins.str] | None = ...,
+        agent_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent_id", b"agent_id", "operator", b"operator", "reason", b"reason", "zones", b"zones"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseZonesRequest: _TypeAlias = CloseZonesRequest  # noqa: Y015
+
+@_typing.final
+class CloseZonesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOSURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def closures(self) -> _containers.RepeatedCompositeFieldContainer[_floor_pb2.Closure]:
+        """Each zone named; one that was closed before stays closed by whoever closed it."""
+
+    def __init__(
+        self,
+        *,
+        closures: _abc.Iterable[_floor_pb2.Closure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closures", b"closures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CloseZonesResponse: _TypeAlias = CloseZonesResponse  # noqa: Y015
+
+@_typing.final
+class OpenZonesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ZONES_FIELD_NUMBER: _builtins.int
+    operator: _builtins.str
+    reason: _builtins.str
+    @_builtins.property
+    def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Zones or areas by name; at least one."""
+
+    def __init__(
+        self,
+        *,
+        operator: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        zones: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "reason", b"reason", "zones", b"zones"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenZonesRequest: _TypeAlias = OpenZonesRequest  # noqa: Y015
+
+@_typing.final
+class OpenZonesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def opened(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that were closed."""
+
+    def __init__(
+        self,
+        *,
+        opened: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["opened", b"opened"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenZonesResponse: _TypeAlias = OpenZonesResponse  # noqa: Y015
+
+@_typing.final
 class WatchStopsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -54,6 +54,16 @@ class SafetyServiceStub:
                 request_serializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsRequest.SerializeToString,
                 response_deserializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsResponse.FromString,
                 _registered_method=True)
+        self.CloseZones = channel.unary_unary(
+                '/zonelock.v1.SafetyService/CloseZones',
+                request_serializer=zonelock_dot_v1_dot_safety__service__pb2.CloseZonesRequest.SerializeToString,
+                response_deserializer=zonelock_dot_v1_dot_safety__service__pb2.CloseZonesResponse.FromString,
+                _registered_method=True)
+        self.OpenZones = channel.unary_unary(
+                '/zonelock.v1.SafetyService/OpenZones',
+                request_serializer=zonelock_dot_v1_dot_safety__service__pb2.OpenZonesRequest.SerializeToString,
+                response_deserializer=zonelock_dot_v1_dot_safety__service__pb2.OpenZonesResponse.FromString,
+                _registered_method=True)
         self.WatchStops = channel.unary_stream(
                 '/zonelock.v1.SafetyService/WatchStops',
                 request_serializer=zonelock_dot_v1_dot_safety__service__pb2.WatchStopsRequest.SerializeToString,
@@ -102,6 +112,20 @@ class SafetyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CloseZones(self, request, context):
+        """Lets zones grant nothing new, for maintenance say. Holders carry on and leave as usual; waiters are turned away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenZones(self, request, context):
+        """Lets closed zones be granted again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchStops(self, request, context):
         """Every stop as it is tripped and reset, from any coordinator, leading or not. Agents and gates watch all of them: a stop
         reaches whoever is subscribed where it was asked for, even when that coordinator is cut off from the store.
@@ -144,6 +168,16 @@ def add_SafetyServiceServicer_to_server(servicer, server):
                     servicer.RevokeGrants,
                     request_deserializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsRequest.FromString,
                     response_serializer=zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsResponse.SerializeToString,
+            ),
+            'CloseZones': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseZones,
+                    request_deserializer=zonelock_dot_v1_dot_safety__service__pb2.CloseZonesRequest.FromString,
+                    response_serializer=zonelock_dot_v1_dot_safety__service__pb2.CloseZonesResponse.SerializeToString,
+            ),
+            'OpenZones': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenZones,
+                    request_deserializer=zonelock_dot_v1_dot_safety__service__pb2.OpenZonesRequest.FromString,
+                    response_serializer=zonelock_dot_v1_dot_safety__service__pb2.OpenZonesResponse.SerializeToString,
             ),
             'WatchStops': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchStops,
@@ -269,6 +303,60 @@ class SafetyService:
             '/zonelock.v1.SafetyService/RevokeGrants',
             zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsRequest.SerializeToString,
             zonelock_dot_v1_dot_safety__service__pb2.RevokeGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseZones(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zonelock.v1.SafetyService/CloseZones',
+            zonelock_dot_v1_dot_safety__service__pb2.CloseZonesRequest.SerializeToString,
+            zonelock_dot_v1_dot_safety__service__pb2.CloseZonesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenZones(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/zonelock.v1.SafetyService/OpenZones',
+            zonelock_dot_v1_dot_safety__service__pb2.OpenZonesRequest.SerializeToString,
+            zonelock_dot_v1_dot_safety__service__pb2.OpenZonesResponse.FromString,
             options,
             channel_credentials,
             insecure,

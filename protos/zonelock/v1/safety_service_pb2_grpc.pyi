@@ -41,6 +41,10 @@ class SafetyServiceStub:
     """A named operator confirms that nobody stands in the zones any more."""
     RevokeGrants: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.RevokeGrantsRequest, _safety_service_pb2.RevokeGrantsResponse]
     """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms."""
+    CloseZones: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.CloseZonesRequest, _safety_service_pb2.CloseZonesResponse]
+    """Lets zones grant nothing new, for maintenance say. Holders carry on and leave as usual; waiters are turned away."""
+    OpenZones: _grpc.UnaryUnaryMultiCallable[_safety_service_pb2.OpenZonesRequest, _safety_service_pb2.OpenZonesResponse]
+    """Lets closed zones be granted again."""
     WatchStops: _grpc.UnaryStreamMultiCallable[_safety_service_pb2.WatchStopsRequest, _safety_service_pb2.WatchStopsResponse]
     """Every stop as it is tripped and reset, from any coordinator, leading or not. Agents and gates watch all of them: a stop
     reaches whoever is subscribed where it was asked for, even when that coordinator is cut off from the store.
@@ -59,6 +63,10 @@ class SafetyServiceAsyncStub(SafetyServiceStub):
     """A named operator confirms that nobody stands in the zones any more."""
     RevokeGrants: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.RevokeGrantsRequest, _safety_service_pb2.RevokeGrantsResponse]  # type: ignore[assignment]
     """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms."""
+    CloseZones: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.CloseZonesRequest, _safety_service_pb2.CloseZonesResponse]  # type: ignore[assignment]
+    """Lets zones grant nothing new, for maintenance say. Holders carry on and leave as usual; waiters are turned away."""
+    OpenZones: _aio.UnaryUnaryMultiCallable[_safety_service_pb2.OpenZonesRequest, _safety_service_pb2.OpenZonesResponse]  # type: ignore[assignment]
+    """Lets closed zones be granted again."""
     WatchStops: _aio.UnaryStreamMultiCallable[_safety_service_pb2.WatchStopsRequest, _safety_service_pb2.WatchStopsResponse]  # type: ignore[assignment]
     """Every stop as it is tripped and reset, from any coordinator, leading or not. Agents and gates watch all of them: a stop
     reaches whoever is subscribed where it was asked for, even when that coordinator is cut off from the store.
@@ -98,6 +106,22 @@ class SafetyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_safety_service_pb2.RevokeGrantsResponse, _abc.Awaitable[_safety_service_pb2.RevokeGrantsResponse]]:
         """Takes live grants back in two phases: the holder is told to stand still and holds on until it confirms."""
+
+    @_abc_1.abstractmethod
+    def CloseZones(
+        self,
+        request: _safety_service_pb2.CloseZonesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_safety_service_pb2.CloseZonesResponse, _abc.Awaitable[_safety_service_pb2.CloseZonesResponse]]:
+        """Lets zones grant nothing new, for maintenance say. Holders carry on and leave as usual; waiters are turned away."""
+
+    @_abc_1.abstractmethod
+    def OpenZones(
+        self,
+        request: _safety_service_pb2.OpenZonesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_safety_service_pb2.OpenZonesResponse, _abc.Awaitable[_safety_service_pb2.OpenZonesResponse]]:
+        """Lets closed zones be granted again."""
 
     @_abc_1.abstractmethod
     def WatchStops(

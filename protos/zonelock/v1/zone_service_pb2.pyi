@@ -78,6 +78,8 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     """The grant is being taken back; it cannot be extended."""
     REJECT_REASON_WOULD_DEADLOCK: _RejectReason.ValueType  # 13
     """Waiting cannot help: others wait for what the agent holds. Plan another way or draw back; see retreat_zone."""
+    REJECT_REASON_CLOSED: _RejectReason.ValueType  # 14
+    """A zone of the ask is closed, for maintenance say; go another way, or ask again once it is open."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper): ...
 
@@ -108,6 +110,8 @@ REJECT_REASON_REVOKED: RejectReason.ValueType  # 12
 """The grant is being taken back; it cannot be extended."""
 REJECT_REASON_WOULD_DEADLOCK: RejectReason.ValueType  # 13
 """Waiting cannot help: others wait for what the agent holds. Plan another way or draw back; see retreat_zone."""
+REJECT_REASON_CLOSED: RejectReason.ValueType  # 14
+"""A zone of the ask is closed, for maintenance say; go another way, or ask again once it is open."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 @_typing.final

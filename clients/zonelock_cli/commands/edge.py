@@ -1,0 +1,288 @@
+"""`zonelock edge`: an edge node beside a machine: run one, watch its features live, plot what it sees.
+
+Rule owned: `watch` and `plot` are observers like any other: they map the ring read-only, and nothing that happens to
+them costs its writer anything (I10). The edge node is imported when a command runs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from zonelock_cli.exits import ExitCode
+from zonelock_cli.failures import Failure
+from zonelock_cli.options import output_option
+from zonelock_cli.output import View
+
+if TYPE_CHECKING:
+    from edge_node.config import EdgeConfig
+    from edge_node.entries import Entry
+
+ATTACH_WITHIN_S = 5.0
+IDLE_S = 0.02
+TABLE_CHANNELS = 24
+"""Rows of the live table; --channel chooses others."""
+
+
+@click.group()
+def edge() -> None:
+    """Run an edge node beside a machine, and look at what it sees."""
+
+
+@edge.command()
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="On stderr.",
+)
+@output_option
+def run(config_file: Path, log_level: str, view: View) -> None:
+    """Run the node of CONFIG until SIGTERM or Ctrl-C: writers, observers, sink and link to the coordinator.
+
+    With -o json every finding is a line on standard output too. Ends by itself when every source has come to its end.
+    """
+    import asyncio
+    import logging
+    import sys
+
+    from edge_node.app import EdgeNode
+    from edge_node.config import ConfigError
+
+    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
+
+    def show(entry: Entry) -> None:
+        if view.json:
+            click.echo(entry.line())
+        elif entry.kind in ("anomaly", "incident", "action"):
+            view.say(_plain(told(entry)))
+
+    try:
+        node = EdgeNode.load(config_file, show)
+    except ConfigError as error:
+        raise _config_failure(error) from error
+    if not view.json:
+        names = ", ".join(source.name for source in node.config.sources)
+        view.say(f"[bold]{node.config.node}[/bold] observes {_plain(names)}; findings go to {node.config.sink.path}")
+        view.say(f"try next: zonelock edge watch {config_file}")
+    asyncio.run(node.run())
+
+
+@edge.command("watch")
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option("--source", metavar="NAME", help="Which source; the first of CONFIG when left out.")
+@click.option("--channel", "chosen", multiple=True, metavar="NAME", help="Only this channel; may be repeated.")
+@click.option("--every-s", type=click.FloatRange(min=0.05), default=0.5, show_default=True, help="How often.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="End after this long.")
+@output_option
+def watch(
+    config_file: Path, source: str | None, chosen: tuple[str, ...], every_s: float, seconds: float | None, view: View
+) -> None:
+    """Show a source's features live, as an observer of its own; with -o json one object a line.
+
+    Needs the node to run. Ends with exit code 3 when its writer has ended.
+    """
+    import time
+
+    from edge_node import entries
+    from edge_node.build import plan_of
+    from edge_node.dsp.features import Extractor
+
+    config = load_config(config_file)
+    name = source_name(config, source)
+    with _looking(config, name) as look:
+        extractor = Extractor(plan_of(config, look.channels, look.rate_hz))
+        end = time.monotonic() + seconds if seconds else None
+        due = 0.0
+        with _table(view) as show:
+            while end is None or time.monotonic() < end:
+                newest = None
+                for window in look.windows():
+                    newest = window
+                if newest is None:
+                    if look.ended and not look.reader.follow():
+                        raise _no_writer(name)
+                    time.sleep(IDLE_S)
+                    continue
+                if time.monotonic() < due:
+                    continue
+                due = time.monotonic() + every_s
+                batch = extractor.features(newest)
+                names = [c.name for c in look.channels]
+                data = dict(entries.of_features(batch, names, look.provenance(newest)).data)
+                tally = look.reader.tally()
+                data["ring"] = {
+                    "produced": tally.produced,
+                    "received": tally.received,
+                    "lapped": tally.lapped,
+                    "torn": tally.torn,
+                    "skipped": tally.skipped,
+                }
+                show({"source": name, **data}, frozenset(chosen))
+
+
+@edge.command("plot")
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option("--source", metavar="NAME", help="Which source; the first of CONFIG when left out.")
+@click.option("--channel", metavar="NAME", help="Which channel; the first when left out.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("edge.png"), show_default=True, help="The picture."
+)
+@output_option
+def plot(config_file: Path, source: str | None, channel: str | None, out: Path, view: View) -> None:
+    """Write one window's waveform, spectrum and envelope spectrum as a PNG, the bearing's fault lines marked.
+
+    Needs the node to run, and matplotlib (`pip install zonelock[plot]`).
+    """
+    import time
+
+    from edge_node.build import plan_of
+
+    try:
+        from edge_node.plotting import picture
+    except ImportError as error:
+        raise Failure(
+            ExitCode.FAILURE, f"matplotlib is not installed ({error})", "Install it: pip install 'zonelock[plot]'."
+        ) from error
+    config = load_config(config_file)
+    name = source_name(config, source)
+    with _looking(config, name) as look:
+        names = [c.name for c in look.channels]
+        if channel is not None and channel not in names:
+            raise Failure(ExitCode.INVALID, f"unknown channel {channel!r}", f"{name} has {', '.join(names[:20])}.")
+        row = names.index(channel) if channel is not None else 0
+        end = time.monotonic() + ATTACH_WITHIN_S + 2 * config.features.samples / look.rate_hz
+        window = None
+        while window is None:
+            window = next(look.windows(), None)
+            if window is None:
+                if time.monotonic() > end or look.ended:
+                    raise _no_writer(name)
+                time.sleep(IDLE_S)
+        plan = plan_of(config, look.channels, look.rate_hz)
+        picture(out, window.data[row], look.channels[row], plan, f"{name} {names[row]}")
+    if view.json:
+        view.document({"file": str(out), "source": name, "channel": names[row], "first_index": window.first_index})
+    else:
+        view.say(f"wrote {out}: {name} {names[row]}, {window.samples} samples from {window.first_index} on")
+
+
+def told(entry: Entry) -> str:
+    """One entry as a line for people."""
+    data: Any = entry.data
+    match entry.kind:
+        case "anomaly":
+            held = f" (+{data['suppressed']} held back)" if data["suppressed"] else ""
+            return (
+                f"{data['severity']:<6} {entry.source} {data['channel']}: {data['measure']} {data['value']:.3g}, "
+                f"usual {data['expected']:.3g}, confidence {data['confidence']:.2f}{held}"
+            )
+        case "action":
+            return f"{data['action'].upper():<6} {entry.source}: {data['outcome']}: {data['detail']}"
+        case _:
+            return f"{'':<6} {entry.source}: {data['what']}: {data['detail']}"
+
+
+def load_config(path: Path) -> EdgeConfig:
+    """Raises a Failure that lists every problem."""
+    from edge_node.config import ConfigError, load
+
+    try:
+        return load(path)
+    except ConfigError as error:
+        raise _config_failure(error) from error
+
+
+def source_name(config: EdgeConfig, wanted: str | None) -> str:
+    names = [source.name for source in config.sources]
+    if wanted is not None and wanted not in names:
+        raise Failure(ExitCode.INVALID, f"unknown source {wanted!r}", f"The configuration has {', '.join(names)}.")
+    return wanted or names[0]
+
+
+def _looking(config: EdgeConfig, name: str) -> Any:
+    from contextlib import closing
+
+    from edge_node.dsp.windows import hop_of
+    from edge_node.looking import Look
+    from edge_node.ring import RingError
+
+    f = config.features
+    try:
+        look = Look(name, config.ring.folder, f.samples, hop_of(f.samples, f.overlap), within_s=ATTACH_WITHIN_S)
+        return closing(look)
+    except RingError as error:
+        raise Failure(
+            ExitCode.UNAVAILABLE, str(error), "Start the node first: `zonelock edge run CONFIG`.", reason="NO_RING"
+        ) from error
+
+
+def _no_writer(name: str) -> Failure:
+    return Failure(
+        ExitCode.UNAVAILABLE,
+        f"{name}: its writer has ended, or writes nothing",
+        "Look at what `zonelock edge run` says; start it again.",
+        reason="NO_RING",
+    )
+
+
+def _config_failure(error: Any) -> Failure:
+    count = len(error.problems)
+    return Failure(
+        ExitCode.INVALID,
+        f"{error.source}: {count} problem{'' if count == 1 else 's'}",
+        "Mend the fields named above; docs/edge.md shows a whole configuration.",
+        reason="INVALID_CONFIG",
+        problems=list(error.problems),
+    )
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _table(view: View) -> Any:
+    """A context in which `show(data, chosen)` draws: lines of JSON, or one table that is redrawn in place."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def lines() -> Any:
+        def show(data: dict[str, Any], chosen: frozenset[str]) -> None:
+            view.document(data)
+
+        yield show
+
+    @contextmanager
+    def live() -> Any:
+        from rich.live import Live
+
+        with Live(console=view.console(), auto_refresh=False) as screen:
+            yield lambda data, chosen: screen.update(_drawn(data, chosen), refresh=True)
+
+    return lines() if view.json else live()
+
+
+def _drawn(data: dict[str, Any], chosen: frozenset[str]) -> Any:
+    from rich.table import Table
+
+    ring = data["ring"]
+    seen = ring["received"] / max(1, ring["produced"] - ring["skipped"])
+    table = Table(title=f"{data['source']}  seen {seen:.1%}", title_justify="left", caption_justify="left")
+    for column in ("channel", "rms", "peak-peak", "crest", "kurtosis", "mm/s", "envelope", "quality"):
+        table.add_column(column, justify="left" if column in ("channel", "quality") else "right")
+    rows = [n for n, name in enumerate(data["channels"]) if not chosen or name in chosen]
+    for n in rows[:TABLE_CHANNELS]:
+        name = data["channels"][n]
+        scores = [score for score in data["envelope_score"][n] if score is not None]
+        cells = [data[key][n] for key in ("rms", "peak_to_peak", "crest", "kurtosis", "velocity_rms_mm_s")]
+        cells.append(max(scores, default=None))
+        table.add_row(_plain(name), *("-" if c is None else f"{c:.3g}" for c in cells), data["bad"].get(name, "OK"))
+    if len(rows) > TABLE_CHANNELS:
+        table.caption = f"{len(rows) - TABLE_CHANNELS} channels more: choose with --channel"
+    return table
