@@ -113,6 +113,7 @@ RULES = (
     Rule("edge_node.messages", ("edge_node.findings", PROTOCOL)),
     Rule("edge_node.snapshots", ("edge_node.channels", "edge_node.findings", "edge_node.messages", PROTOCOL)),
     Rule("edge_node.sources", ("edge_node.channels",), libraries=("asyncua", "numpy", "scipy")),
+    Rule("edge_node.link", ("edge_node", "zonelock_client", PROTOCOL)),
     Rule("edge_node", ("coordinator.core", PROTOCOL)),
     Rule(
         "zonelock_client.testing",

@@ -29,9 +29,9 @@ class Damage:
 
     `fault_hz` is the kinematic rate of strikes (BPFO, BPFI, or 2 x BSF), `slip` the mean share by which slipping
     slows it, `jitter` the standard deviation of one interval as a share of it. Strikes of `amplitude` (units of the
-    channel) begin at `begin_amplitude` and grow over `wear_s` seconds with the power `wear_power`; 0 s means that
-    they are grown. An inner ring's damage turns through the load zone at `shaft_hz`, a ball's at `cage_hz`, an outer
-    ring's stays.
+    channel) begin after `after_s` seconds at `begin_amplitude` and grow over `wear_s` seconds with the power
+    `wear_power`; 0 s means that they are grown. An inner ring's damage turns through the load zone at `shaft_hz`, a
+    ball's at `cage_hz`, an outer ring's stays.
     """
 
     place: Place = "healthy"
@@ -40,6 +40,7 @@ class Damage:
     begin_amplitude: float = 0.0
     wear_s: float = 0.0
     wear_power: float = 2.0
+    after_s: float = 0.0
     slip: float = 0.01
     jitter: float = 0.01
     resonance_hz: float = 3_500.0
@@ -138,7 +139,10 @@ class BearingSource:
     def strength(self, at_s: float) -> float:
         """How hard a strike is: wear so far, times the load on the damaged place."""
         d = self.damage
-        grown = min(1.0, at_s / d.wear_s) ** d.wear_power if d.wear_s > 0 else 1.0
+        if at_s < d.after_s:
+            return 0.0
+        worn_s = at_s - d.after_s
+        grown = min(1.0, worn_s / d.wear_s) ** d.wear_power if d.wear_s > 0 else 1.0
         worn = d.begin_amplitude + (d.amplitude - d.begin_amplitude) * grown
         turning_hz = {"inner": d.shaft_hz, "ball": d.cage_hz}.get(d.place, 0.0)
         # Half a turn lies in the load zone; outside it the ball barely touches.

@@ -1,0 +1,80 @@
+"""The whole edge node: clean-up, processes, sink, link. The only file that sees everything.
+
+Rule owned: the sink gets every entry before the link acts on it. Ends by SIGTERM, SIGINT, or when every source has
+ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_node.config import EdgeConfig, load
+from edge_node.entries import BadEntry, Entry, Kind, anomaly_of, incident
+from edge_node.link import Link
+from edge_node.ring import remove_stale
+from edge_node.sink import JsonLinesSink, Sink
+from edge_node.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class EdgeNode:
+    """`also` sees every entry after the sink (for a terminal, for tests)."""
+
+    config_path: Path
+    config: EdgeConfig
+    also: Callable[[Entry], None] = lambda entry: None
+    sink: Sink = field(init=False)
+    supervisor: Supervisor = field(init=False)
+    link: Link | None = None
+
+    def __post_init__(self) -> None:
+        c = self.config
+        self.sink = JsonLinesSink(c.sink.path, c.sink.bytes_max, c.sink.files_max)
+        names = tuple(source.name for source in c.sources)
+        self.supervisor = Supervisor(self.config_path, names, c.ring.folder, c.stall_ms / 1_000, self.take)
+        if c.coordinator is not None:
+            self.link = Link(c.coordinator, c.node, self.keep)
+
+    @classmethod
+    def load(cls, path: Path, also: Callable[[Entry], None] = lambda entry: None) -> EdgeNode:
+        """Raises ConfigError."""
+        return cls(path, load(path), also)
+
+    def keep(self, entry: Entry) -> None:
+        self.sink.write(entry)
+        self.also(entry)
+
+    def take(self, entry: Entry) -> None:
+        """An entry of a child or of the supervisor."""
+        self.keep(entry)
+        if entry.kind is Kind.ANOMALY and self.link is not None:
+            try:
+                self.link.take(anomaly_of(entry))
+            except BadEntry as error:
+                log.error("an observer of %s hands on what cannot be read: %s", entry.source, error)
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT, `supervisor.end()`, or the end of every source."""
+        for path in remove_stale(self.config.ring.folder):
+            self.keep(incident("node", "stale_ring_removed", str(path)))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.supervisor.end)
+        linked = asyncio.create_task(self.link.run()) if self.link is not None else None
+        try:
+            await self.supervisor.run()
+        finally:
+            if linked is not None:
+                linked.cancel()
+                with suppress(asyncio.CancelledError):
+                    await linked
+            self.keep(incident("node", "ended", f"{self.sink.lost} entries lost"))
+            self.sink.close()

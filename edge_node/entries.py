@@ -1,0 +1,125 @@
+"""What the processes of an edge node hand each other and the sink: one JSON object a line.
+
+Rules owned: a line stands for itself (kind, source, and everything needed to judge it); a value that does not apply is
+null, since JSON knows no NaN. Knows findings; decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from edge_node.findings import Anomaly, FeatureBatch, Heartbeat, Provenance, Quality, Severity
+
+LINE_BYTES_MAX = 64 << 20
+"""A line of features of as many channels as a ring takes fits; what is longer is not one of ours."""
+
+
+class Kind(StrEnum):
+    """What an entry is. INCIDENT: something of the node's own (a child restarted, a source in trouble)."""
+
+    FEATURES = "features"
+    ANOMALY = "anomaly"
+    HEARTBEAT = "heartbeat"
+    INCIDENT = "incident"
+    ACTION = "action"
+    GAP = "gap"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line."""
+
+    kind: Kind
+    source: str
+    data: Mapping[str, Any]
+
+    def line(self) -> str:
+        """Without the line's end."""
+        return json.dumps({"kind": self.kind, "source": self.source, **self.data}, ensure_ascii=False, allow_nan=False)
+
+
+class BadEntry(ValueError):
+    """A line that is no entry."""
+
+
+def parse(line: str | bytes) -> Entry:
+    """The reverse of `Entry.line`. Raises BadEntry."""
+    try:
+        data = json.loads(line)
+        return Entry(Kind(data.pop("kind")), str(data.pop("source")), data)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise BadEntry(f"not an entry ({error!r}): {line[:80]!r}") from None
+
+
+def plain(values: Sequence[float]) -> list[float | None]:
+    """Six significant digits; None for what is not a number."""
+    return [float(f"{v:.6g}") if math.isfinite(v) else None for v in values]
+
+
+def of_anomaly(anomaly: Anomaly) -> Entry:
+    data = asdict(anomaly)
+    for name in ("value", "expected", "score", "confidence"):
+        data[name] = plain([data[name]])[0]
+    data["severity"] = anomaly.severity.name
+    return Entry(Kind.ANOMALY, anomaly.provenance.source, data)
+
+
+def anomaly_of(entry: Entry) -> Anomaly:
+    """The reverse of `of_anomaly`. Raises BadEntry."""
+    try:
+        data = dict(entry.data)
+        numbers = {n: math.nan if data[n] is None else float(data[n]) for n in ("value", "expected", "score")}
+        return Anomaly(
+            channel=str(data["channel"]),
+            measure=str(data["measure"]),
+            severity=Severity[data["severity"]],
+            confidence=float(data["confidence"] or 0.0),
+            provenance=Provenance(**data["provenance"]),
+            suppressed=int(data["suppressed"]),
+            **numbers,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadEntry(f"not an anomaly: {error!r}") from None
+
+
+def of_heartbeat(beat: Heartbeat, source: str) -> Entry:
+    return Entry(Kind.HEARTBEAT, source, asdict(beat) | {"coverage": round(beat.coverage, 6)})
+
+
+def of_features(batch: FeatureBatch, channels: Sequence[str], provenance: Provenance) -> Entry:
+    bad = {name: quality for name, quality in zip(channels, batch.quality, strict=True) if quality is not Quality.OK}
+    return Entry(
+        Kind.FEATURES,
+        provenance.source,
+        {
+            "provenance": asdict(provenance),
+            "channels": list(channels),
+            "rms": plain(batch.rms.tolist()),
+            "peak_to_peak": plain(batch.peak_to_peak.tolist()),
+            "crest": plain(batch.crest.tolist()),
+            "kurtosis": plain(batch.kurtosis.tolist()),
+            "velocity_rms_mm_s": plain(batch.velocity_rms_mm_s.tolist()),
+            "band_energy": [plain(row) for row in batch.band_energy.tolist()],
+            "envelope_score": [plain(row) for row in batch.envelope_score.tolist()],
+            "bad": bad,
+        },
+    )
+
+
+def incident(source: str, what: str, detail: str, **more: Any) -> Entry:
+    return Entry(Kind.INCIDENT, source, {"what": what, "detail": detail, **more})
+
+
+def say(entry: Entry) -> None:
+    """Writes the entry's line to standard output at once."""
+    # A supervisor that died reads no more; its death ends this process by another way.
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(entry.line() + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,170 @@
+"""The coordinator's link: an edge node is an agent of its cell, and what its policy lets an anomaly do is done here.
+
+Rules owned: a stop or a closure once decided is tried until a coordinator has confirmed it, and a repeat is the same
+one (its id names the samples that it was found in). The same action on the same place is not repeated within
+`rearm_s`: a person who has just reset a stop must be able to work. Without a coordinator findings go on to the sink;
+nothing here holds the observers up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from zonelock_client import Agent, Operator, ZonelockError, connect
+
+from edge_node.config import CoordinatorConfig
+from edge_node.entries import Entry, Kind
+from edge_node.findings import Anomaly
+from edge_node.policy import ACTS, Action, permitted
+
+log = logging.getLogger(__name__)
+
+RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
+CONNECT_TIMEOUT_S = 5.0
+PENDING_MAX = 64
+"""Actions that wait for a coordinator: one per action and source, so more are never needed."""
+
+ACTIVITY_CHARS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One action that was decided. `stop_id` names the samples, so that a repeat is the same stop."""
+
+    action: Action
+    source: str
+    stop_id: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Link:
+    """Decides by the policy and carries out. `say` hears of every action, done or refused."""
+
+    config: CoordinatorConfig
+    node: str
+    say: Callable[[Entry], None]
+    _pending: asyncio.Queue[Deed] = field(default_factory=lambda: asyncio.Queue(PENDING_MAX))
+    _done_at: dict[tuple[Action, str], float] = field(default_factory=dict)
+    _agent: Agent | None = None
+    _activity: str = "watching"
+    connected: bool = False
+
+    def take(self, anomaly: Anomaly) -> Action:
+        """Judges one anomaly; returns at once. Says what it decided, if that is more than to log it."""
+        wanted = self.config.action(anomaly.severity)
+        action = permitted(wanted, anomaly, self.config.confidence_min)
+        source = anomaly.provenance.source
+        reason = words(anomaly)
+        if action is Action.LOG:
+            return action
+        self._show(reason)
+        if action not in ACTS:
+            why = "" if action is wanted else f"; {wanted} was wanted, but {why_not(anomaly)}"
+            log.warning("%s%s", reason, why)
+            return action
+        key, now = (action, source), time.monotonic()
+        if now - self._done_at.get(key, -float("inf")) < self.config.rearm_s:
+            return action
+        self._done_at[key] = now
+        p = anomaly.provenance
+        deed = Deed(action, source, f"edge:{self.node}:{source}:{p.writer_epoch}:{p.first_index}", reason)
+        try:
+            self._pending.put_nowait(deed)
+        except asyncio.QueueFull:
+            self._tell(deed, "dropped", f"{PENDING_MAX} actions wait for a coordinator already")
+        return action
+
+    async def run(self) -> None:
+        """Keeps the session and carries out what was decided, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_session())
+            tasks.create_task(self._act())
+
+    async def _keep_session(self) -> None:
+        retry_s = RETRY_FIRST_S
+        while True:
+            try:
+                async with connect(
+                    self.config.target,
+                    agent_id=self.node,
+                    agent_kind=self.config.agent_kind,
+                    connect_timeout_s=CONNECT_TIMEOUT_S,
+                ) as agent:
+                    self._agent, self.connected, retry_s = agent, True, RETRY_FIRST_S
+                    log.info("connected to %s as %s", self.config.target, self.node)
+                    self._show(self._activity)
+                    await asyncio.Event().wait()
+            except ZonelockError as error:
+                log.warning("no session with %s: %s; tries again", self.config.target, error)
+            finally:
+                self._agent, self.connected = None, False
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, RETRY_MOST_S)
+
+    def _show(self, activity: str) -> None:
+        """Lets people see it beside the agent's name."""
+        self._activity = activity[:ACTIVITY_CHARS]
+        if self._agent is not None:
+            with contextlib.suppress(ZonelockError):
+                self._agent.report(activity=self._activity)
+
+    async def _act(self) -> None:
+        async with Operator(self.config.target, operator=self.node) as operator:
+            while True:
+                deed = await self._pending.get()
+                await self._carry_out(operator, deed)
+
+    async def _carry_out(self, operator: Operator, deed: Deed) -> None:
+        retry_s, said = RETRY_FIRST_S, ""
+        while True:
+            try:
+                if deed.action is Action.STOP:
+                    zone = self.config.zones[0]
+                    await operator.trip_stop(deed.reason, zone=zone, stop_id=deed.stop_id, agent_id=self.node)
+                    self._tell(deed, "done", f"stop {deed.stop_id} over {zone}'s stop group")
+                else:
+                    await operator.close_zones(self.config.zones, deed.reason, agent_id=self.node)
+                    self._tell(deed, "done", f"closed {', '.join(self.config.zones)}")
+                return
+            except ZonelockError as error:
+                if str(error) != said:
+                    said = str(error)
+                    self._tell(deed, "waiting", said)
+            await asyncio.sleep(retry_s)
+            retry_s = min(2 * retry_s, RETRY_MOST_S)
+
+    def _tell(self, deed: Deed, outcome: str, detail: str) -> None:
+        log.warning("%s (%s): %s: %s", deed.action, deed.reason, outcome, detail)
+        self.say(
+            Entry(
+                Kind.ACTION,
+                deed.source,
+                {
+                    "action": deed.action,
+                    "outcome": outcome,
+                    "stop_id": deed.stop_id if deed.action is Action.STOP else "",
+                    "reason": deed.reason,
+                    "detail": detail,
+                },
+            )
+        )
+
+
+def words(anomaly: Anomaly) -> str:
+    p = anomaly.provenance
+    return (
+        f"{anomaly.severity.name} {p.source} {anomaly.channel}: {anomaly.measure} {anomaly.value:.3g}, "
+        f"usual {anomaly.expected:.3g} ({p.rule.partition(' ')[0]}, confidence {anomaly.confidence:.2f})"
+    )
+
+
+def why_not(anomaly: Anomaly) -> str:
+    if anomaly.provenance.replayed:
+        return "its samples are not a live machine's"
+    return f"its confidence is {anomaly.confidence:.2f}"
