@@ -48,6 +48,7 @@ class Acquisition:
             if self.ending.is_set():
                 break
             self.ring.skip(block.lost)
+            index += block.lost
             samples = self._fitting(block)
             if self.source.paced:
                 t_ns = time.monotonic_ns() - round(len(samples) * 1e9 / self.source.rate_hz)
@@ -57,7 +58,7 @@ class Acquisition:
                     break
                 t_ns = began_ns + round(index * 1e9 / self.source.rate_hz)
             self.ring.write(samples, t_ns)
-            index += block.lost + len(samples)
+            index += len(samples)
             if time.monotonic() >= tell_at:
                 self.tell()
                 tell_at = time.monotonic() + REPORT_EVERY_S

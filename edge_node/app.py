@@ -23,6 +23,8 @@ from edge_node.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
+
 
 @dataclass(slots=True)
 class EdgeNode:
@@ -66,12 +68,14 @@ class EdgeNode:
         for path in remove_stale(self.config.ring.folder):
             self.keep(incident("node", "stale_ring_removed", str(path)))
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             loop.add_signal_handler(number, self.supervisor.end)
         linked = asyncio.create_task(self.link.run()) if self.link is not None else None
         try:
             await self.supervisor.run()
         finally:
+            for number in ENDING:
+                loop.remove_signal_handler(number)
             if linked is not None:
                 linked.cancel()
                 with suppress(asyncio.CancelledError):

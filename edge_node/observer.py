@@ -67,10 +67,15 @@ class Observer:
                     within_s=ATTACH_WITHIN_S,
                 )
             busy = self._look_on(self._look)
-        except (RingError, ValueError) as error:
+        except RingError as error:
             self._failures += 1
             if self._failures >= PATIENT_TURNS:
                 self._complain(str(error))
+            self._leave()
+            return False
+        except ValueError as error:
+            # Features that do not fit what the ring holds: said at once, and tried again with the next writer.
+            self._complain(str(error))
             self._leave()
             return False
         finally:

@@ -29,6 +29,9 @@ RESTART_FIRST_S, RESTART_MOST_S = 0.2, 10.0
 STEADY_S = 30.0
 """A child that lived this long begins again with the shortest wait."""
 
+START_WITHIN_S = 30.0
+"""Until its first word: a busy machine may take long to load what a child imports."""
+
 END_WITHIN_S = 5.0
 """After SIGTERM; then SIGKILL."""
 
@@ -53,6 +56,7 @@ class Child:
     heard_at: float = 0.0
     started_at: float = 0.0
     finished: bool = False
+    spoken: bool = False
 
     @property
     def pid(self) -> int:
@@ -61,8 +65,7 @@ class Child:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Runs the processes of `sources`. `take` gets every entry that they hand on, and the supervisor's own incidents.
-    """
+    """Runs the processes of `sources`. `take` gets every entry that they hand on, and incidents of the node's own."""
 
     config_path: Path
     sources: tuple[str, ...]
@@ -131,6 +134,7 @@ class Supervisor:
             limit=LINE_BYTES_MAX,
         )
         child.started_at = child.heard_at = time.monotonic()
+        child.spoken = False
 
     async def _live(self, child: Child) -> int:
         """Listens until the process ends or is found stalled; its exit code."""
@@ -139,13 +143,17 @@ class Supervisor:
             raise RuntimeError("a child is listened to before it was started")
         listening = asyncio.create_task(self._listen(child, process))
         try:
-            while process.returncode is None:
-                with contextlib.suppress(TimeoutError):
+            while True:
+                try:
                     await asyncio.wait_for(process.wait(), CHECK_S)
+                    break
+                except TimeoutError:
+                    pass
                 if self._stalled(child):
                     child.stalls += 1
-                    self._report(child, "stalled", f"no sign of life for {self.stall_s:g} s; ends and restarts it")
-                    process.kill()
+                    self._report(child, "stalled", "no sign of life; it is ended and started again")
+                    with contextlib.suppress(ProcessLookupError):
+                        process.kill()
             await listening
             return await process.wait()
         finally:
@@ -155,7 +163,7 @@ class Supervisor:
         if process.stdout is None:
             raise RuntimeError("a child was started without a pipe")
         while line := await process.stdout.readline():
-            child.heard_at = time.monotonic()
+            child.heard_at, child.spoken = time.monotonic(), True
             try:
                 self.take(parse(line))
             except BadEntry as error:
@@ -164,7 +172,8 @@ class Supervisor:
     def _stalled(self, child: Child) -> bool:
         if child.role is Role.WRITER:
             self._hear_ring(child)
-        return time.monotonic() - child.heard_at > self.stall_s
+        patience_s = self.stall_s if child.spoken else max(self.stall_s, START_WITHIN_S)
+        return time.monotonic() - child.heard_at > patience_s
 
     def _hear_ring(self, child: Child) -> None:
         """A writer speaks by its ring's heartbeat."""

@@ -144,6 +144,7 @@ RULES = (
             "coordinator.core.rejections",
             "coordinator.store.local_etcd",
             "coordinator.tls",
+            "edge_node",
         ),
     ),
     Rule("zonelock", libraries=RPC_LIBRARIES),

@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "floor": "floors:floor",
     "check": "checking:check",
     "config": "configs:config",
+    "edge": "edge:edge",
     "bench": "measuring:bench",
     "errors": "about:errors",
     "version": "about:version",

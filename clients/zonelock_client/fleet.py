@@ -154,7 +154,7 @@ def connect(
     """Connects one agent: `async with connect("host:7600,host2:7600", agent_id="AGV_07") as agent:`, or `await` it.
 
     `target`: coordinators as host:port, separated by commas; they are tried in turn.
-    `agent_kind`: a kind named by the floor.
+    `agent_kind`: a kind named by the floor; empty for what does not drive, such as a machine's observer.
     `session_secret`: 16 to 64 random bytes; made up when left out. The same secret resumes the agent's grants.
     `stop_ms`: what the machine needs from the command to a stand; D lies this much before the end of a grant.
     `floor_hash`: the floor the agent navigates by; another one is refused.
@@ -216,7 +216,7 @@ def _spec(
 ) -> AgentSpec:
     return AgentSpec(
         agent_id=arguments.identifier("agent_id", agent_id),
-        agent_kind=arguments.identifier("agent_kind", agent_kind),
+        agent_kind=arguments.identifier("agent_kind", agent_kind) if agent_kind else "",
         session_secret=arguments.secret(secrets.token_bytes(32) if session_secret is None else session_secret),
         request_prefix=secrets.token_hex(4),
         stop_ms=arguments.whole("stop_ms", stop_ms, 0, arguments.MAX_STOP_MS),
