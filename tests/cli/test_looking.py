@@ -15,7 +15,7 @@ from zonelock_cli.story import tell
 
 def test_status_counts_every_state_and_names_active_stops(run: Run, fake: FakeCoordinator) -> None:
     status = said(run("status", "--server", fake.target))
-    assert status["zones"] == {"FREE": 1, "HELD": 2, "BLOCKED": 0, "STOPPED": 1, "UNKNOWN": 1}
+    assert status["zones"] == {"FREE": 1, "HELD": 2, "BLOCKED": 0, "STOPPED": 1, "UNKNOWN": 1, "CLOSED": 0}
     assert status["agents"] == {"CONNECTED": 3, "SILENT": 1, "GONE": 1}
     assert [s["stop_id"] for s in status["stops"]] == ["deadline:1099511627785"]
     assert (status["epoch"], status["waiting"], status["totals"]["grants"]) == (12, 3, 70)
