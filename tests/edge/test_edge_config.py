@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_node.config import ConfigError, EdgeConfig, load, make
-from edge_node.policy import Action
 
 from edge_node import config
+from edge_node.config import ConfigError, EdgeConfig, load, make
 from edge_node.findings import Severity
+from edge_node.policy import Action
 
 SOURCE: dict[str, Any] = {"name": "spindle", "kind": "mock", "channels": [{"name": "acc"}]}
 
