@@ -40,7 +40,7 @@ RESIGN_S = 2.0
 """How long a last commit may take; a store that does not answer is left to the lease."""
 ANY_HOST = ("0.0.0.0", "[::]", "")
 
-GC_THRESHOLDS = (20_000, 20, 100)
+GC_THRESHOLDS = (10_000, 10, 50)
 """Few and short collections: a full one over 100,000 records holds the event loop for 35 ms."""
 
 

@@ -31,6 +31,8 @@ class Stopping(Holding):
         self._audit("stop", stop.tripped_by, stop.reason, (stop.stop_id, *stop.zones, *stop.stop_groups), recorded_at)
         self.totals.stops += 1
         self._changes.stops.add(stop.stop_id)
+        before, now_ms = self._may_move_until_ms, self.now_ms
+        self._may_move_until_ms = {token: until for token, until in before.items() if until > now_ms}
         scope = self.stops.zones_in(stop)
         self._changes.zones.update(scope)
         affected = {
@@ -69,8 +71,6 @@ class Stopping(Holding):
         told = grant.phase is GrantPhase.LIVE
         left_ms = max(0, grant.deadline_ms - self.now_ms) if told and cause is BlockCause.STOPPED else 0
         if left_ms:
-            now_ms, before = self.now_ms, self._may_move_until_ms
-            self._may_move_until_ms = {token: until for token, until in before.items() if until > now_ms}
             self._may_move_until_ms[grant.token] = grant.deadline_ms
         for unit in self.units.with_token(grant.token):
             if unit.state is UnitState.HELD:

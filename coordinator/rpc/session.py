@@ -31,6 +31,9 @@ from coordinator.rpc.translate import Greeting, answer_message, failed_message
 
 log = logging.getLogger(__name__)
 
+OPERATIONS_AT_ONCE = 64
+"""Operations of one frame that are handled before anything else has its turn: a few milliseconds' work."""
+
 Context = grpc.aio.ServicerContext[zpb.SessionRequest, zpb.SessionResponse]
 
 
@@ -176,18 +179,22 @@ class SessionStream:
             request = await self._context.read()
             if not isinstance(request, zpb.SessionRequest):
                 return  # grpc.aio.EOF: a half-close
-            self._handle(request)
+            await self._handle(request)
 
     async def _room_for_more(self) -> None:
         while self._uncommitted_operations >= self._limits.uncommitted_operations:
             self._room.clear()
             await self._room.wait()
 
-    def _handle(self, request: zpb.SessionRequest) -> None:
+    async def _handle(self, request: zpb.SessionRequest) -> None:
+        """Submits a frame's operations, a few at a time: a stop does not wait for all of a large frame."""
         self._check_frame(request)
         self._frame = request.frame
         now_ms = self._runtime.now_ms()
         for index, operation in enumerate(request.operations):
+            if index and index % OPERATIONS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+                now_ms = self._runtime.now_ms()
             self._submit(operation, index, now_ms)
         self._runtime.heard(self._conn, request.frame)
         cost = max(1, len(request.operations))

@@ -102,6 +102,19 @@ def stop_record(stop: fpb.Stop) -> StopRecord:
     )
 
 
+class _Raised:
+    """The stop that was translated last: a stop goes to a thousand streams in one moment."""
+
+    stop: StopRecord | None = None
+    message = fpb.Stop()
+
+
+def _raised(stop: StopRecord) -> fpb.Stop:
+    if _Raised.stop is not stop:
+        _Raised.stop, _Raised.message = stop, stop_message(stop)
+    return _Raised.message
+
+
 def blocker_message(blocker: fx.Blocker) -> fpb.Blocker:
     return fpb.Blocker(
         zone=blocker.zone,
@@ -209,7 +222,7 @@ def answer_message(send: fx.Send, echo_frame: int, greeting: Greeting) -> zpb.An
         case fx.Welcome():
             message.welcome.CopyFrom(greeting.message(answer, echo_frame))
         case fx.StopRaised():
-            message.stop_raised.stop.CopyFrom(stop_message(answer.stop))
+            message.stop_raised.stop.CopyFrom(_raised(answer.stop))
         case fx.StopEnded():
             message.stop_ended.stop.CopyFrom(stop_message(answer.stop))
         case _:
