@@ -83,6 +83,8 @@ class _Exclusion:
         if line["answer"] in ("granted", "welcome"):
             if line["answer"] == "granted" and self.latched.get(agent, set()) - self.ended:
                 return  # declined unused
+            if line["answer"] == "welcome":
+                self._forget_unlisted(line, agent)
             for grant in granted_in(line):
                 until = self.frames.latest_end(line, grant)
                 if until > line.t:
@@ -104,6 +106,13 @@ class _Exclusion:
                 self.may.setdefault(zone, {})[agent, line["token"]] = until
         elif line["answer"] == "stop_ended":
             self.latched.get(agent, set()).discard(line.get("stop_id", ""))
+
+    def _forget_unlisted(self, line: Line, agent: str) -> None:
+        """What a welcome does not list of a grant was given back, though nobody may have heard the answer."""
+        listed = {(grant["token"], zone) for grant in granted_in(line) for zone in grant["zones"]}
+        for (who, token), zones in self.withdrawn.items():
+            for zone in [z for z in zones if who == agent and (token, z) not in listed]:
+                del zones[zone]
 
     def _entitle(self, line: Line, agent: str, token: int, zones: Sequence[str], until: int) -> None:
         for zone in zones:

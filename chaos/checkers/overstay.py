@@ -150,8 +150,11 @@ class _Overstay:
         left = self.zones.get((agent, token), set())
         left -= set(line.get("zones") or left)
         if not left:
-            self.until.get(agent, {}).pop(token, None)
             self.returned.add((agent, token))
+            if line["op"] == "abandon":  # said while it may still be coming to a stand
+                self._ends(agent, token)
+            else:
+                self.until.get(agent, {}).pop(token, None)
 
     def _body(self, line: Line) -> None:
         zone = line.get("zone")

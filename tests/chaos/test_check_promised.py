@@ -73,6 +73,22 @@ def stop_for_who_was_out_of_reach() -> Hand:
     return h.emit("V1", "stop_raised", stop_id="s-1", stop=True)
 
 
+@legal("I4")
+def stop_that_is_tripped_once_more_when_it_is_durable() -> Hand:
+    """An agent told of it before; its sender's own request arrives later."""
+    stops = [{"stop_id": "s-1", "active": True}]
+    h = Hand().leads().step(stops=stops).commit(stops=stops).step(stops=stops, stop_to=["V1"])
+    return h.emit("V1", "stop_raised", stop_id="s-1", stop=True)
+
+
+@legal("I1")
+def drives_on_a_grant_after_a_reset_that_it_heard_of_elsewhere() -> Hand:
+    h = Hand().confirmed().agent("V1", "reboot").commit(stops=[{"stop_id": "s-1", "active": True}])
+    h.hears_stop("V1", "s-1").person("reset", stop_ids=["s-1"])
+    ended = {"stop_id": "s-1", "active": False, "reset_by": "ann", "reset_reason": "looked"}
+    return h.commit(stops=[ended]).grant("V1", 1, "A").body("V1", "start").body("V1", "enter", "A")
+
+
 @legal("I2")
 def repeats_a_release_where_it_stands_under_a_newer_token() -> Hand:
     h = Hand().confirmed().grant("V1", 1, "A").send("V1", "release", token=1, zones=["A"])
