@@ -155,9 +155,9 @@ class AgentChronicle:
         self._conns += 1
         return self._conns
 
-    def body(self, agent: str, what: str, zone: str = "") -> None:
-        """Ground truth: the machine `enter`s or `leave`s a zone."""
-        self.history.add(0, "floor", "body", agent=agent, what=what, zone=zone or None)
+    def body(self, agent: str, what: str, zone: str = "", by: str = "self") -> None:
+        """Ground truth: the machine `enter`s or `leave`s a zone; `by` people when it was put there."""
+        self.history.add(0, "floor", "body", agent=agent, what=what, zone=zone or None, by=by)
 
 
 def _deaf(*_: object) -> None:

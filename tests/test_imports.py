@@ -132,7 +132,7 @@ RULES = (
     Rule(
         "zonelock_sim",
         ("coordinator.floor", "zonelock_client", PROTOCOL),
-        may_lazily=("coordinator.app", "coordinator.config", "coordinator.store.local_etcd"),
+        may_lazily=("chaos.chronicle", "coordinator.app", "coordinator.config", "coordinator.store.local_etcd"),
     ),
     Rule(
         "zonelock_cli",

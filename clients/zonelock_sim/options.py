@@ -45,6 +45,8 @@ class SimOptions:
     gateway: all agents on one fleet stream, rather than a stream each.
     speed_mm_s: drive at this speed rather than the agent kind's.
     virtual: all in one process on virtual time, with the store in memory; without `seconds` it ends with the last task.
+    history: the folder that this run writes its history to (`agents.jsonl`, and `coordinator.jsonl` of a coordinator
+        that it starts), for `python -m chaos.check --merge`; not on virtual time.
     naive: vehicles lock the next cell and wait for it; they neither plan around, nor draw back, nor make way.
     """
 
@@ -56,6 +58,7 @@ class SimOptions:
     seconds: float | None = None
     store: str = "memory"
     server: str | None = None
+    history: Path | None = None
     credentials: grpc.ChannelCredentials | None = field(default=None, repr=False, compare=False)
     listen: str = "127.0.0.1:0"
     web: str = "127.0.0.1:0"

@@ -186,6 +186,8 @@ def _serve_arguments(options: SimOptions, floor_path: Path, store: str) -> list[
     if options.fallback_ports:
         listen, web = free_or_any(listen), free_or_any(web)
     arguments = ["--floor", str(floor_path), "--store", store, "--listen", listen, "--web", web]
+    if options.history is not None:
+        arguments += ["--history", str(options.history / "coordinator.jsonl"), "--name", "coordinator"]
     return [*arguments, "--assume-empty", "-o", "json"]
 
 

@@ -53,6 +53,8 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
         return await _run_virtual(options, stage, telling, stop)
     uplink = Uplink(floor_hash=stage.floor.hash, gateway=options.gateway, credentials=options.credentials)
     scene = Scene(stage.floor, options, uplink, pairs=stage.pairs, tell=telling.say)
+    if options.history is not None:
+        _record(options.history, uplink, scene)
     telling.say("starting", _opening(options, stage))
     async with _endpoint(options, stage) as endpoint:
         telling.at(endpoint)
@@ -71,6 +73,25 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
             report = replace(scene.report(), store=endpoint.store.partition(":")[0])
         telling.say("stopping", "done; stopping what was started", report)
     return report
+
+
+def _record(folder: Path, uplink: Uplink, scene: Scene) -> None:
+    """The agents' side of the run's history, and where the vehicles' bodies are.
+
+    Arms swing between two looks of the ground truth, which is too coarse for a history: they are judged by the ledger.
+    """
+    from chaos.chronicle import AgentChronicle
+
+    chronicle = AgentChronicle(folder / "agents.jsonl")
+    uplink.on_agent = chronicle.watch
+    vehicles = {vehicle.agent_id for vehicle in scene.vehicles}
+
+    def passed(body: str, what: str, zone: str) -> None:
+        if body in vehicles:
+            placed = what == "removed" or scene.truth.observations == 1  # not by itself
+            chronicle.body(body, what, zone, by="people" if placed else "self")
+
+    scene.truth.on_zone = passed
 
 
 async def _run_virtual(options: SimOptions, stage: Stage, telling: _Telling, stop: asyncio.Event | None) -> Report:

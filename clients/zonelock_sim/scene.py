@@ -109,6 +109,7 @@ class Scene:
                 task.cancel()
             await asyncio.gather(*crew.values(), *background, return_exceptions=True)
             self.world.bodies.clear()
+            self.truth.lifted()
             await asyncio.gather(*(agent.leave_floor() for agent in self.agents.values()), return_exceptions=True)
 
     # -- beginning and end

@@ -67,6 +67,9 @@ class GroundTruth:
         self._meeting: set[tuple[str, str]] = set()
         self._crowded: set[tuple[str, tuple[str, ...]]] = set()
         self._astray: set[str] = set()
+        self._places: dict[str, set[str]] = {}
+        self.on_zone: Callable[[str, str, str], None] | None = None
+        """Told (body, "enter" or "leave", zone) as bodies pass from zone to zone; at the end (body, "removed", "")."""
         self.collisions = 0
         self.over_capacity = 0
         self.off_floor = 0
@@ -89,6 +92,8 @@ class GroundTruth:
                     by_zone.setdefault(zone, set()).add(body.body_id)
         self._note_meetings(by_cell, at_s)
         self._note_crowds(by_zone, at_s)
+        if self.on_zone is not None:
+            self._note_places(by_zone, self.on_zone)
         for body_id in sorted(astray - self._astray):
             self.off_floor += 1
             self._tell(Finding("off the floor", at_s, "a closed cell", (body_id,)))
@@ -104,6 +109,21 @@ class GroundTruth:
             self.collisions += 1
             self._tell(Finding("collision", at_s, f"cell {meeting[pair]}", pair))
         self._meeting = set(meeting)
+
+    def lifted(self) -> None:
+        """The run is over, and every body is taken off the floor."""
+        if self.on_zone is not None:
+            for body_id in sorted({body_id for ids in self._places.values() for body_id in ids}):
+                self.on_zone(body_id, "removed", "")
+            self._places = {}
+
+    def _note_places(self, by_zone: Mapping[str, set[str]], tell: Callable[[str, str, str], None]) -> None:
+        """Whoever left is told of before whoever came."""
+        for what, these, those in (("leave", self._places, by_zone), ("enter", by_zone, self._places)):
+            for zone, ids in sorted(these.items()):
+                for body_id in sorted(ids - those.get(zone, set())):
+                    tell(body_id, what, zone)
+        self._places = dict(by_zone)
 
     def _note_crowds(self, by_zone: Mapping[str, set[str]], at_s: float) -> None:
         crowded = {

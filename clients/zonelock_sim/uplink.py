@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 from zonelock.v1.floor_pb2 import SLOT_STATE_FREE
@@ -35,6 +35,7 @@ class Uplink:
         self._floor_hash = floor_hash
         self._gateway = gateway
         self._fleet: Fleet | None = None
+        self.on_agent: Callable[[Agent], None] = lambda _: None
         self._agents: dict[int, Agent] = {}
         self._occupants: dict[str, tuple[str, ...]] = {}
         self._pictured = asyncio.Condition()
@@ -78,6 +79,7 @@ class Uplink:
                 on_stop=introduction.stopped,
                 halt_timeout_s=STOP_WITHIN_S,
             )
+        self.on_agent(agent)
         agent.on_yield(introduction.asked_aside)
         self._agents[id(agent)] = agent
         return agent

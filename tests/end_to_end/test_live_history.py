@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from end_to_end.test_crash import FLOOR, ledger
 from zonelock_client import Agent, connect
+from zonelock_sim.options import SimOptions
 from zonelock_sim.processes import ServeProcess
+from zonelock_sim.run import run_sim
 
 from chaos.check import judge, main
 from chaos.chronicle import AgentChronicle, merge
@@ -104,3 +106,11 @@ async def test_the_history_of_a_failover_from_one_coordinator_to_another_keeps_e
     verdict = judge("run", merged=[str(tmp_path / f"{name}.jsonl") for name in ("c1", "c2", "agents")])
     assert (verdict.problem, [str(v) for v in verdict.violations]) == ("", [])
     assert verdict.kinds["takeover"] == 2
+
+
+@pytest.mark.timeout(120)
+async def test_the_live_simulator_writes_both_sides_and_the_bodies(tmp_path: Path) -> None:
+    await run_sim(SimOptions(agents=4, seconds=4.0, history=tmp_path))
+    verdict = judge("run", merged=[str(tmp_path / f"{name}.jsonl") for name in ("coordinator", "agents")])
+    assert (verdict.problem, [str(v) for v in verdict.violations]) == ("", [])
+    assert min(verdict.kinds[kind] for kind in ("body", "commit", "deliver", "send")) >= 4

@@ -163,6 +163,11 @@ def demo(
 )
 @tls_options
 @click.option("--naive", is_flag=True, help="Vehicles lock the next cell and wait for it, to show what that comes to.")
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Write what happens to files in this folder, to be judged by `python -m chaos.check`.",
+)
 @sim_options
 def sim(
     floor: Path | None,
@@ -181,6 +186,7 @@ def sim(
     seed: int,
     incidents: tuple[Any, ...],
     gateway: bool,
+    history: Path | None,
     as_json: bool,
 ) -> None:
     """Drive simulated agents over a floor through the real gRPC path, and count the bodies that met.
@@ -200,6 +206,7 @@ def sim(
             seconds=seconds,
             store=store,
             server=server,
+            history=history,
             credentials=credentials() if server is not None else None,
             listen=listen,
             web=web,
