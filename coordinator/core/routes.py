@@ -261,12 +261,21 @@ class RouteBook(Itineraries):
         if self._watched or self._hope:
             self._stale, self._hopeful = True, -1
         self._refresh()
-        asked = []
-        for leg in self._known.legs:
-            traveller = self._tables.travellers[leg.who]
-            if leg.refuge < 0 or traveller.travels or traveller.name not in idle or leg.out & self._tables.full:
+        asked: list[tuple[str, str]] = []
+        tables, legs = self._tables, self._known.legs
+        later = [0]
+        for leg in reversed(legs):
+            later.append(later[-1] | leg.through)
+        before = 0
+        for leg, after_it in zip(legs, later[-2::-1], strict=True):
+            traveller, earlier = tables.travellers[leg.who], before
+            before |= leg.through & traveller.need
+            if leg.refuge < 0 or traveller.travels or traveller.name not in idle or leg.out & tables.full:
                 continue
-            if leg.pushed or any(self._tables.users[place] & ~(1 << leg.who) for place in traveller.held):
+            if tables.bit[leg.refuge] & earlier:
+                continue  # somebody passes there first
+            in_the_way = any(tables.users[place] & ~(1 << leg.who) for place in traveller.held)
+            if in_the_way or leg.pushed or traveller.holds & tables.full & after_it:
                 asked.append((traveller.name, self._names[leg.refuge]))
         return sorted(asked)[:MAX_YIELDS]
 

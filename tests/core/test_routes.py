@@ -189,3 +189,10 @@ def test_no_grant_ever_keeps_one_from_arriving_who_was_to_arrive(hundred: int) -
     assert tally.granted >= tally.safe * 95 // 100, tally
     assert tally.promised >= tally.possible * 65 // 100, tally
     assert len(stuck) <= 2, "\n".join(stuck)
+
+
+@pytest.mark.parametrize("seed", [197, 542, 983, 1217, 1253, 1415, 1583])
+def test_floors_on_which_somebody_was_stuck_or_asked_to_yield_too_early_are_played_to_the_end(seed: int) -> None:
+    rng = random.Random(seed)
+    wrong = Game(random_world(rng), rng, Tally()).play()
+    assert not wrong, wrong
