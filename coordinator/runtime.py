@@ -340,6 +340,8 @@ class Runtime:
                 try:
                     await self._load()
                     await self._lead()
+                    # The streams first: agents and standbys then wait for the next leader while the key goes.
+                    self._forget(Refusal.NOT_LEADER, "this coordinator is shutting down")
                     await self._store.resign()
                 except Fenced as lost:
                     log.warning("another coordinator leads: %s", lost)
@@ -355,7 +357,7 @@ class Runtime:
             await self.safeguards.close()
 
     async def resign(self, timeout_s: float) -> None:
-        """Gives the lead up in good order: one last commit of what was decided, then the leader key, then the streams.
+        """Gives the lead up in good order: one last commit of what was decided, then the streams, then the leader key.
 
         What arrives meanwhile is neither answered nor committed, except stops, which leave as always. `run` ends.
         """
@@ -394,6 +396,7 @@ class Runtime:
         self.safeguards.recorded(stop.stop_id for stop in ledger.stops)
         for stop in in_flight:
             self._handle(ev.StopRecovered(now_ms=now_ms, stop=stop, recorded_at=wall))
+        self._set_leading(True)  # the fence was written a moment ago; what is answered waits for a commit in any case
 
     async def _load_patiently(self) -> Loaded:
         while True:
@@ -405,7 +408,7 @@ class Runtime:
 
     async def _lead(self) -> None:
         """Commits what the core decides until leadership is lost, or is to be given up."""
-        self._wake.set()  # the first commit is what lets agents in
+        self._wake.set()
         ticker = asyncio.create_task(self._tick_periodically())
         try:
             while True:

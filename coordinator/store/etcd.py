@@ -19,6 +19,7 @@ import re
 import socket
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from coordinator.store import etcd_txn
@@ -60,6 +61,8 @@ history counts against etcd's quota."""
 KEEP_REVISIONS = 1_000
 TICK_AT_MOST_MS = 50
 """A busy leader's commits carry the tick this often; an idle one's empty commits are ticks by themselves."""
+SPARE_SHARE = 4
+"""A lease that was granted ahead of a take-over is used while less than this part of it is gone: a quarter."""
 CLOCK_MARGIN_PERMILLE = 10
 """How much faster than ours the clock of an etcd member may run."""
 _PREFIX = re.compile(r"[A-Za-z0-9/_.-]{1,64}")
@@ -72,6 +75,13 @@ class EtcdStatus:
     leader: str
     epoch: int
     endpoints: tuple[EndpointStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lease:
+    id: int
+    ttl_ms: int
+    asked_ms: int
 
 
 class EtcdStore:
@@ -107,6 +117,7 @@ class EtcdStore:
         """Of this process's lead, for ever: what its leader key says."""
         self._leader_value = self._describe_self(name, address)
         self._lookout = Lookout(self._client, self._leader_key, self._tick_key, self._leader_value)
+        self._lookout.on_doubt = self._prepare
         self._asked_ms = lease_ms
         self._compact_every = compact_every
 
@@ -124,6 +135,9 @@ class EtcdStore:
         self._granted_ms = lease_ms
         self._renewed_ms = 0
         self._committed_ms = 0
+        self._first_page: rpc_pb2.TxnResponse | None = None
+        """Of the ledger, as the take-over found it; until it is loaded."""
+        self._spare: asyncio.Task[_Lease] | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._compaction: asyncio.Task[None] | None = None
 
@@ -263,6 +277,7 @@ class EtcdStore:
             self._epoch = leader.mod_revision
         self._uncertain = False
         self._mods = None
+        self._first_page = None
         return self._epoch
 
     async def resign(self) -> None:
@@ -279,7 +294,7 @@ class EtcdStore:
         if self._closed:
             return
         self._closed = True
-        behind = [task for task in (self._renewal, self._compaction) if task is not None]
+        behind = [task for task in (self._renewal, self._compaction, self._spare) if task is not None]
         for task in behind:
             task.cancel()
         await asyncio.gather(*behind, return_exceptions=True)
@@ -299,8 +314,7 @@ class EtcdStore:
 
     async def _take_over(self, vacancy: Vacancy) -> int:
         """Puts the leader key where nothing has changed since the vacancy was seen: the new fence, or 0."""
-        asked_ms = _now_ms()
-        lease, ttl_s = await self._client.grant_lease(-(-self._asked_ms // 1000))
+        lease = await self._fresh_lease()
         compare = [etcd_txn.unchanged(self._leader_key, 0)]
         if vacancy.leader is not None:
             # A leader whose tick moved since is alive, whatever its streams look like.
@@ -308,20 +322,42 @@ class EtcdStore:
                 etcd_txn.unchanged(self._leader_key, vacancy.leader.mod_revision),
                 etcd_txn.unchanged(self._tick_key, vacancy.tick_revision),
             ]
-        put = etcd_txn.put(self._leader_key, self._leader_value, lease)
-        request = rpc_pb2.TxnRequest(compare=compare, success=[put])
+        put = etcd_txn.put(self._leader_key, self._leader_value, lease.id)
+        # The ledger comes with the fence that proves it: nobody else can write it from this revision on.
+        page = etcd_txn.get_page(self._ledger, etcd_txn.end_of(self._ledger), limit=PAGE_KEYS, revision=0)
+        request = rpc_pb2.TxnRequest(compare=compare, success=[put, page])
         reply = await self._client.txn(request, repeatable=False)
         if not reply.succeeded:
             return 0
-        self._granted_ms = ttl_s * 1000
+        self._granted_ms = lease.ttl_ms
         if self._granted_ms > self._asked_ms:
             log.info("etcd gave a lease of %d ms; %d were asked for", self._granted_ms, self._asked_ms)
-        self._renewed_ms = self._committed_ms = asked_ms
-        self._lease = lease
+        self._renewed_ms = self._committed_ms = lease.asked_ms
+        self._lease = lease.id
         self._epoch = reply.header.revision
         self._uncertain = False
         self._mods = None
+        self._first_page = reply
         return self._epoch
+
+    def _prepare(self) -> None:
+        """A take-over may be near: its lease can be had before it is due."""
+        if self._spare is None:
+            self._spare = asyncio.create_task(self._grant_lease(), name="spare-lease")
+
+    async def _fresh_lease(self) -> _Lease:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            with suppress(StoreUnavailable):
+                lease = await spare
+                if _now_ms() - lease.asked_ms < lease.ttl_ms // SPARE_SHARE:
+                    return lease
+        return await self._grant_lease()
+
+    async def _grant_lease(self) -> _Lease:
+        asked_ms = _now_ms()
+        lease, ttl_s = await self._client.grant_lease(-(-self._asked_ms // 1000))
+        return _Lease(lease, ttl_s * 1000, asked_ms)
 
     def _leader_kv(self, epoch: int) -> kv_pb2.KeyValue:
         return kv_pb2.KeyValue(value=self._leader_value, mod_revision=epoch)
@@ -353,16 +389,18 @@ class EtcdStore:
         """All pages as of the first one's revision, each inside the fence."""
         kvs: list[kv_pb2.KeyValue] = []
         first, end, revision = self._ledger, etcd_txn.end_of(self._ledger), 0
+        reply, self._first_page = self._first_page, None
         while True:
-            page = etcd_txn.get_page(first, end, limit=PAGE_KEYS, revision=revision)
-            reply = await self._client.txn(self._fenced_txn(page), repeatable=True)
-            if not reply.succeeded:
-                raise self._lost_to(etcd_txn.first_kv(reply))
+            if reply is None:
+                page = etcd_txn.get_page(first, end, limit=PAGE_KEYS, revision=revision)
+                reply = await self._client.txn(self._fenced_txn(page), repeatable=True)
+                if not reply.succeeded:
+                    raise self._lost_to(etcd_txn.first_kv(reply))
             revision = revision or reply.header.revision
             kvs.extend(etcd_txn.all_kvs(reply))
             if not etcd_txn.more_pages(reply):
                 return kvs, revision
-            first = kvs[-1].key + b"\0"
+            first, reply = kvs[-1].key + b"\0", None
 
     def _fenced_txn(self, *operations: rpc_pb2.RequestOp) -> rpc_pb2.TxnRequest:
         """A tick with something behind it. The tick makes a read go through Raft."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from coordinator.store import etcd_txn
 from coordinator.store.etcd_client import EtcdClient
@@ -38,6 +39,17 @@ class Vacancy:
     ours: bool = False
 
 
+class Seen(Enum):
+    """What ended a watch of the leader."""
+
+    NOTHING = auto()
+    CHANGED = auto()
+    GONE = auto()
+    """The key was deleted: its leader resigned, or its lease ran out."""
+    FALLEN = auto()
+    """The leader may be replaced though its key is there."""
+
+
 class Lookout:
     """Of one store. `line` is the standby's own stream to the leader, if it has one."""
 
@@ -46,6 +58,8 @@ class Lookout:
         self.succession = Succession()
         self.on_standing: list[Callable[[], None]] = []
         self.standing = False
+        self.on_doubt: Callable[[], None] = lambda: None
+        """The stream to the leader has closed: a take-over may be near."""
         self._line: LeaderLine | None = None
         self._look = asyncio.Event()
         self._revision = 0
@@ -69,6 +83,8 @@ class Lookout:
     def look(self) -> None:
         """The line to the leader has changed."""
         self._look.set()
+        if self.standing and self._closed:
+            self.on_doubt()
         self._tell()
 
     async def vacancy(self) -> Vacancy:
@@ -80,8 +96,11 @@ class Lookout:
                 return Vacancy()
             if leader.value == self.value:
                 return Vacancy(leader, ours=True)
-            if await self._watch(revision):
-                return Vacancy(leader, self.succession.tick_revision)
+            match await self._watch(revision):
+                case Seen.FALLEN:
+                    return Vacancy(leader, self.succession.tick_revision)
+                case Seen.GONE:
+                    return Vacancy()
 
     def lead_taken(self, leader: LeaderSeen) -> None:
         """This process leads: nobody is followed."""
@@ -113,28 +132,28 @@ class Lookout:
             self._line.follow(to)
         self._tell()
 
-    async def _watch(self, revision: int) -> bool:
-        """True once the leader may be replaced; False when it is time to read again."""
+    async def _watch(self, revision: int) -> Seen:
+        """Until the leader may be replaced, or the key is gone, or it is time to read again."""
         self._look.clear()
         epoch = self.succession.leader.epoch if self.succession.leader is not None else 0
-        changed = False
+        seen = Seen.NOTHING
 
         def notice(key: bytes, value: bytes | None, mod_revision: int) -> None:
-            nonlocal changed
+            nonlocal seen
             if key == self._tick_key and value is not None:
                 self.succession.saw_tick(mod_revision, now_ms())
             elif key == self._leader_key and mod_revision > epoch:
-                changed = True
+                seen = Seen.GONE if value is None else Seen.CHANGED
                 self._look.set()
 
         keys = (self._leader_key, self._tick_key)
         watch = asyncio.create_task(self._client.watch(keys, revision + 1, STANDBY_POLL_S, notice))
         watch.add_done_callback(lambda _: self._look.set())
         try:
-            while not (watch.done() or changed):
+            while seen is Seen.NOTHING and not watch.done():
                 due_ms = self.succession.due_ms(closed=self._closed)
                 if due_ms is not None and due_ms <= now_ms():
-                    return True
+                    return Seen.FALLEN
                 with suppress(TimeoutError):
                     async with asyncio.timeout(None if due_ms is None else (due_ms - now_ms()) / 1000):
                         await self._look.wait()
@@ -144,7 +163,7 @@ class Lookout:
             outcome = (await asyncio.gather(watch, return_exceptions=True))[0]
         if isinstance(outcome, Exception):
             raise outcome
-        return False
+        return seen
 
     def _tell(self) -> None:
         for notice in list(self.on_standing):
