@@ -31,6 +31,7 @@ from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.port import Store
 from coordinator.store.sqlite import SqliteStore
 from coordinator.store_view import describe_etcd
+from coordinator.upkeep import Upkeep
 from coordinator.web.server import WebServer
 
 log = logging.getLogger("zonelock.app")
@@ -119,9 +120,16 @@ class Coordinator:
                 floor_message(self.floor),
                 config.web,
                 leading=lambda: self.runtime.leading,
+                ready=lambda: self.runtime.ready,
                 metrics=Metrics(self.observation, self._rpc.tally).exposition,
             )
             if config.web
+            else None
+        )
+        alarm = self.runtime.safeguards.alarm
+        self._upkeep = (
+            Upkeep(self._store, config.etcd_quota_bytes, leads=lambda: self.runtime.leading, alarm=alarm)
+            if isinstance(self._store, EtcdStore)
             else None
         )
         self._task: asyncio.Task[None] | None = None
@@ -139,6 +147,8 @@ class Coordinator:
             await self.stop()
             raise
         self._task = asyncio.create_task(self.runtime.run(), name="zonelock-runtime")
+        if self._upkeep is not None:
+            self._upkeep.start()
         self.observation.start(lambda: surroundings(self._store, self.config))
 
     def _introduce(self, port: int) -> None:
@@ -157,6 +167,7 @@ class Coordinator:
         response.store, response.lease_ms, response.tick_age_ms = self._store.name, self._store.lease_ms, -1
         response.alarms.extend(self.runtime.safeguards.alarms)
         if isinstance(self._store, EtcdStore):
+            response.store_quota_bytes = self.config.etcd_quota_bytes
             await describe_etcd(self._store, response)
 
     async def leading(self) -> None:
@@ -192,6 +203,8 @@ class Coordinator:
         """Gives up leadership and closes every stream. Grants stay; agents go on to the next leader."""
         if self._task is not None:
             await self.runtime.resign(RESIGN_S)
+        if self._upkeep is not None:
+            await self._upkeep.stop()
         await self.observation.stop()
         await self._rpc.stop(STOP_GRACE_S)
         if self._web is not None:

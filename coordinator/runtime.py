@@ -31,7 +31,7 @@ from coordinator.high_water import HighWater
 from coordinator.hooks import Hooks
 from coordinator.pending_stops import PendingStops
 from coordinator.safeguards import Safeguards
-from coordinator.standby import NotLeading, Standby
+from coordinator.standby import NotLeading, Standby, StoreDown
 from coordinator.stop_output import StopOutput
 from coordinator.store import codec
 from coordinator.store.port import (
@@ -43,7 +43,6 @@ from coordinator.store.port import (
     Loaded,
     RecordConflict,
     Store,
-    StoreError,
     StoreUnavailable,
 )
 
@@ -136,6 +135,7 @@ class Runtime:
         self._left = asyncio.Event()
         self._token = 0
         self._broken: Exception | None = None
+        self._trouble = ""
         self.on_leading: list[Callable[[bool], None]] = []
 
     # -- what the RPC layer uses ---------------------------------------------------------------------------------
@@ -189,7 +189,8 @@ class Runtime:
         if self._machine is None:
             raise self.standby.refusal(f"this coordinator stands by for {self._store.name}")
         if not self.leading and not isinstance(event, ev.StopAsked):
-            raise NotLeading(f"{self._store.name} does not commit at the moment; only stops are taken")
+            why = self._store.trouble or self._trouble or "no commit has succeeded yet"
+            raise StoreDown(f"{self._store.name} does not commit at the moment; only stops are taken ({why})")
         if isinstance(event, ev.Hello) and self._may_be_outdated(event):
             raise NotLeading(
                 f"{event.agent_id} saw a newer ledger; proving first that {self._store.name} is still led from here"
@@ -483,6 +484,7 @@ class Runtime:
             try:
                 return began_ms, await self._store.commit(encoded)
             except StoreUnavailable as error:  # provably not applied: the same commit again, deciding nothing meanwhile
+                self._trouble = str(error)
                 self._set_leading(False)
                 log.warning("%s does not commit: %s", self._store.name, error)
                 await asyncio.sleep(RETRY_S)
@@ -579,4 +581,4 @@ def _chunks(writes: dict[str, fx.Write]) -> list[dict[str, fx.Write]]:
     return [dict(items[i : i + MAX_OPERATIONS]) for i in range(0, max(1, len(items)), MAX_OPERATIONS)]
 
 
-__all__ = ["FloorChanged", "Halted", "LeaderSeen", "NotLeading", "Outlet", "Runtime", "Standby", "StoreError"]
+__all__ = ["FloorChanged", "Halted", "LeaderSeen", "NotLeading", "Outlet", "Runtime", "Standby", "StoreDown"]

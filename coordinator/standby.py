@@ -35,6 +35,15 @@ class NotLeading(Exception):
         self.metadata = (("leader", leader.address),) if leader is not None and leader.address else ()
 
 
+class StoreDown(Exception):
+    """This coordinator leads, and its store does not commit."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.refusal = Refusal.STORE_UNAVAILABLE
+        self.message = message
+
+
 class Standby:
     """One coordinator's. Told by the runtime when it leads and when it does not."""
 
@@ -53,8 +62,12 @@ class Standby:
     def leader(self) -> LeaderSeen | None:
         return self._store.leader
 
-    def refusal(self, message: str) -> NotLeading:
-        return NotLeading(message, self.leader)
+    def refusal(self, message: str) -> NotLeading | StoreDown:
+        """What a caller is told, who had better ask the leader; or why nobody can lead."""
+        leader = self.leader
+        if leader is None and self._store.trouble:
+            return StoreDown(f"{message}, and nobody can lead: {self._store.trouble}")
+        return NotLeading(message, leader)
 
     # -- waiting for the lead ------------------------------------------------------------------------------------
 

@@ -20,5 +20,5 @@ async def describe_etcd(store: EtcdStore, response: cpb.GetClusterResponse) -> N
             outdated=member.reachable and not fit_for_production(member.version),
             leads=member.leads,
             db_bytes=member.db_bytes,
-            problem=member.problem,
+            problem=member.problem or ", ".join(member.alarms),
         )

@@ -5,6 +5,9 @@ A test module makes its own fixture of it, so that importing this costs nothing 
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -22,6 +25,27 @@ def local_etcd(members: int = 3) -> Iterator[LocalEtcd]:
         pytest.skip("no etcd on PATH: apt-get install etcd-server etcd-client")
     with LocalEtcd(members) as cluster:
         yield cluster
+
+
+async def make_space(endpoints: list[str]) -> None:
+    """What the remedy for a used-up quota says: compact, defragment, disarm. Skips where etcdctl is not installed."""
+    etcdctl = shutil.which("etcdctl")
+    if etcdctl is None:
+        pytest.skip("no etcdctl on PATH: apt-get install etcd-client")
+
+    async def run(*arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(etcdctl, "--endpoints", ",".join(endpoints), *arguments),
+            env={**os.environ, "ETCDCTL_API": "3"},
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said, _ = await process.communicate()
+        return said.decode()
+
+    revision = json.loads(await run("endpoint", "status", "-w", "json"))[0]["Status"]["header"]["revision"]
+    await run("compact", "--physical", str(revision))
+    await run("defrag")
+    await run("alarm", "disarm")
 
 
 def fresh_prefix() -> str:

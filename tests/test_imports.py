@@ -100,6 +100,7 @@ RULES = (
         ("coordinator.core", "coordinator.floor", "coordinator.runtime", "coordinator.tls", PROTOCOL),
     ),
     Rule("coordinator.web", ("coordinator.core", "coordinator.floor", "coordinator.rpc.watch", PROTOCOL)),
+    Rule("coordinator.upkeep", ("coordinator.store.etcd", "coordinator.store.etcd_client")),
     Rule("coordinator.store_view", ("coordinator.store.etcd", "coordinator.store.etcd_client", PROTOCOL)),
     Rule("coordinator.config", ("coordinator.core", "coordinator.floor", "coordinator.tls")),
     Rule("coordinator.hooks", ("coordinator.core",)),

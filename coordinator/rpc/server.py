@@ -1,7 +1,8 @@
 """The gRPC server: ZoneService, SafetyService, health (alive against ready-to-grant) and reflection on one port.
 
-Health service "" is SERVING from the start: the process is alive. "zonelock.v1.ZoneService" is SERVING only while this
-coordinator leads and its store commits: ready to grant. Never opens a port that another process listens on.
+Health service "" is SERVING from the start: the process is alive. "zonelock.v1.ZoneService" and "leading" are SERVING
+only while this coordinator leads and its store commits: ready to grant. "ready" is SERVING while it does what its role
+asks for, a standby's too: a rolling restart waits for that. Never opens a port that another process listens on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import errno
 import logging
 import socket
+from contextlib import suppress
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -40,6 +42,10 @@ ZONE_SERVICE = zpb.DESCRIPTOR.services_by_name["ZoneService"].full_name
 SAFETY_SERVICE = spb.DESCRIPTOR.services_by_name["SafetyService"].full_name
 CLUSTER_SERVICE = cpb.DESCRIPTOR.services_by_name["ClusterService"].full_name
 ALIVE = ""
+LEADING = "leading"
+READY = "ready"
+LOOK_S = 0.5
+"""Readiness is looked at this often at least: a leader that falls silent changes it without a word."""
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -104,7 +110,7 @@ class RpcServer:
         port = self._bind(server)
         await self._health.set(ALIVE, SERVING)
         await self._publish_readiness()
-        self._runtime.on_leading.append(self._on_leading)
+        self._runtime.standby.on_change.append(self._ready_changed.set)
         self._readiness = asyncio.create_task(self._follow_readiness(), name="rpc-readiness")
         self.feed.start()
         await server.start()
@@ -117,8 +123,8 @@ class RpcServer:
         if self._server is None:
             return
         server, self._server = self._server, None
-        if self._on_leading in self._runtime.on_leading:
-            self._runtime.on_leading.remove(self._on_leading)
+        if self._ready_changed.set in self._runtime.standby.on_change:
+            self._runtime.standby.on_change.remove(self._ready_changed.set)
         if self._readiness is not None:
             self._readiness.cancel()
         await self._health.enter_graceful_shutdown()
@@ -143,19 +149,18 @@ class RpcServer:
 
     # -- readiness -------------------------------------------------------------------------------------------------
 
-    def _on_leading(self, leading: bool) -> None:
-        self._ready_changed.set()
-
     async def _follow_readiness(self) -> None:
         while True:
-            await self._ready_changed.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._ready_changed.wait()
             self._ready_changed.clear()
             await self._publish_readiness()
 
     async def _publish_readiness(self) -> None:
-        status = SERVING if self._runtime.leading else NOT_SERVING
-        for service in (ZONE_SERVICE, SAFETY_SERVICE):
-            await self._health.set(service, status)
+        for service in (ZONE_SERVICE, SAFETY_SERVICE, LEADING):
+            await self._health.set(service, SERVING if self._runtime.leading else NOT_SERVING)
+        await self._health.set(READY, SERVING if self._runtime.ready else NOT_SERVING)
 
     # -- listening -------------------------------------------------------------------------------------------------
 

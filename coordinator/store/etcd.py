@@ -125,6 +125,7 @@ class EtcdStore:
         self._mods: dict[str, int] | None = None
         """mod_revision of every record, as loaded and as committed since; None until `load`."""
         self._uncertain = False
+        self.trouble = ""
         self._closed = False
         self._warned: set[str] = set()
         self._ticks = 0
@@ -194,12 +195,14 @@ class EtcdStore:
             try:
                 vacancy = await self._lookout.vacancy()
                 epoch = await (self._resume(vacancy.leader) if vacancy.ours else self._take_over(vacancy))
+                self.trouble = ""
                 if epoch:
                     self._lookout.lead_taken(leader_in(self._leader_kv(epoch)))
                     return epoch
                 pause = Pause()
             except (StoreUnavailable, CommitUncertain, Fenced) as error:
                 self._require_open()
+                self.trouble = str(error)
                 if pause.remind():
                     log.warning("cannot lead yet, trying on: %s. Start etcd, or correct the endpoints.", error)
                 await pause.wait()
@@ -265,6 +268,7 @@ class EtcdStore:
                 reply = await self._client.txn(request, repeatable=True)
             except StoreUnavailable as error:
                 self._require_open()
+                self.trouble = str(error)
                 if pause.remind():
                     log.warning("cannot rewrite the fence, trying on; nothing is granted meanwhile: %s", error)
                 await pause.wait()
@@ -275,6 +279,7 @@ class EtcdStore:
             if leader is None or leader.value != self._leader_value:
                 raise self._lost_to(leader)
             self._epoch = leader.mod_revision
+        self.trouble = ""
         self._uncertain = False
         self._mods = None
         self._first_page = None

@@ -61,6 +61,8 @@ class EndpointStatus:
     leader_id: int = 0
     db_bytes: int = 0
     problem: str = ""
+    alarms: tuple[str, ...] = ()
+    """What it is itself alarmed about: NOSPACE, CORRUPT."""
 
     @property
     def leads(self) -> bool:
@@ -239,6 +241,7 @@ class EtcdClient:
             member_id=reply.header.member_id,
             leader_id=reply.leader,
             db_bytes=reply.dbSize,
+            alarms=tuple(sorted({error.rpartition("alarm:")[2].strip() for error in reply.errors})),
         )
 
     async def _why_silent(self, member: Member) -> str:

@@ -33,8 +33,8 @@ _BY_DETAILS = {
     "not capable": Fault.ELSEWHERE,
     # Raised before proposing, when applying lags behind.
     "too many requests": Fault.ELSEWHERE,
-    # Checked before proposing, and again when applying.
-    "mvcc: database space exceeded": Fault.REFUSED,
+    # Checked before proposing, and again when applying: there the write that went over the quota is kept all the same.
+    "mvcc: database space exceeded": Fault.UNCERTAIN,
     # Checked before proposing; users and roles that changed meanwhile, when applying, instead of it.
     "invalid auth token": Fault.LOGIN,
     "revision of auth store is old": Fault.LOGIN,

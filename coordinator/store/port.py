@@ -94,6 +94,10 @@ class Store(Protocol):
         """This process stands by, and the leader seems to be gone: it may lead before long."""
 
     @property
+    def trouble(self) -> str:
+        """Why nobody can lead or commit at present, for people; empty when nothing is known to be wrong."""
+
+    @property
     def on_standing(self) -> list[Callable[[], None]]:
         """Called when `leader` or `heir` may have changed."""
 
@@ -154,6 +158,10 @@ class Unshared:
     @property
     def heir(self) -> bool:
         return False
+
+    @property
+    def trouble(self) -> str:
+        return ""
 
     async def resign(self) -> None:
         """The lead goes with the process."""

@@ -1,4 +1,4 @@
-"""The HTTP server of the live floor map: `/`, `/api/floor`, `/api/watch`, `/healthz`, and `/metrics` for Prometheus.
+"""The HTTP server of the live floor map: `/`, `/api/floor`, `/api/watch`; `/healthz`, `/readyz`; `/metrics`.
 
 It only ever reads: there is no route that changes anything. Rule: no browser may hurt the coordinator. Watchers are
 bounded, each has WRITE_TIMEOUT_S to take what it is sent, and what is sent is encoded once for all (see `broadcast`).
@@ -39,7 +39,8 @@ class WebListenError(Exception):
 class WebServer:
     """Serves the live floor map on `listen` ("host:port"; port 0 picks a free one).
 
-    `leading` says whether the coordinator can grant right now; the page shows a banner while it cannot. `metrics` gives
+    `leading` says whether the coordinator can grant right now; the page shows a banner while it cannot. `ready` says
+    whether it does what its role asks for, as a standby does that follows a leader. `metrics` gives
     the text of `/metrics` and its content type.
     """
 
@@ -50,13 +51,14 @@ class WebServer:
         listen: str,
         *,
         leading: Callable[[], bool] = lambda: True,
+        ready: Callable[[], bool] = lambda: True,
         metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None = None,
         max_watchers: int = MAX_WATCHERS,
         write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
         self._host, self._port = parse_listen(listen)
         self._listen = listen
-        self._leading = leading
+        self._leading, self._ready = leading, ready
         self._metrics = metrics
         self._max_watchers = max_watchers
         self._write_timeout_s = write_timeout_s
@@ -72,6 +74,7 @@ class WebServer:
         app.router.add_get("/api/floor", self._serve_floor)
         app.router.add_get("/api/watch", self._serve_watch, allow_head=False)
         app.router.add_get("/healthz", self._serve_health)
+        app.router.add_get("/readyz", self._serve_readiness)
         if self._metrics is not None:
             app.router.add_get("/metrics", self._serve_metrics)
         app.router.add_get("/{name:[a-z_]*[.]?[a-z]*}", self._serve_page)
@@ -120,6 +123,12 @@ class WebServer:
             raise web.HTTPNotFound
         text, kind = await self._metrics()
         return web.Response(body=text, headers={hdrs.CONTENT_TYPE: kind, hdrs.CACHE_CONTROL: "no-store"})
+
+    async def _serve_readiness(self, request: web.Request) -> web.Response:
+        """200 while the coordinator does what its role asks for; with `?leading` only while it leads."""
+        state = {"ready": self._ready(), "leading": self._leading()}
+        served = state["leading"] if "leading" in request.query else state["ready"]
+        return web.json_response(state, status=200 if served else 503, headers={hdrs.CACHE_CONTROL: "no-store"})
 
     async def _serve_watch(self, request: web.Request) -> web.StreamResponse:
         if self._watchers >= self._max_watchers:

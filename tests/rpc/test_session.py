@@ -300,7 +300,7 @@ async def test_without_a_store_operations_fail_one_by_one_and_stops_still_come()
         await until(lambda: not site.runtime.leading)
         await client.send(ask("AGV_1", "r2", "B"))
         failed = await client.answer("failed")
-        assert (failed.request_id, failed.failed.reason) == ("r2", "NOT_LEADER")
+        assert (failed.request_id, failed.failed.reason) == ("r2", "STORE_UNAVAILABLE")
         assert failed.failed.retry_ms == 500
         trip = asyncio.ensure_future(
             site.safety.TripStop(spb.TripStopRequest(operator="Ada", reason="test", floor=True, stop_id="s1"))

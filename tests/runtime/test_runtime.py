@@ -14,7 +14,7 @@ from coordinator.core import events as ev
 from coordinator.core.machine import Machine
 from coordinator.core.model import FloorSpec, Timing, UnitState, ZoneSpec
 from coordinator.core.rejections import Refusal
-from coordinator.runtime import Halted, NotLeading, Runtime
+from coordinator.runtime import Halted, Runtime, StoreDown
 from coordinator.store.port import MAX_OPERATIONS, CommitUncertain, Fenced, RecordConflict, StoreUnavailable
 
 FLOOR = FloorSpec("test", 1, "h", tuple(ZoneSpec(f"Z{i}", stop_group="g") for i in range(200)))
@@ -190,7 +190,7 @@ async def test_without_a_committing_store_only_stops_are_taken() -> None:
         w.ask(conn, "Z2")
         w.store.gate.set()
         await w.leading(False)
-        with pytest.raises(NotLeading):
+        with pytest.raises(StoreDown, match="no quorum"):
             w.ask(conn, "Z3")
         w.stop(Recorder(), zone="Z1")
         assert len(out.stops) == 1

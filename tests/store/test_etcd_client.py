@@ -71,7 +71,7 @@ C = grpc.StatusCode
         (C.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Fault.ELSEWHERE),
         (C.UNAVAILABLE, "failed to connect to all addresses; last error: refused", Fault.ELSEWHERE),
         (C.UNIMPLEMENTED, "unknown service etcdserverpb.KV", Fault.ELSEWHERE),
-        (C.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Fault.REFUSED),
+        (C.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Fault.UNCERTAIN),
         (C.INVALID_ARGUMENT, "etcdserver: request is too large", Fault.REFUSED),
         (C.INVALID_ARGUMENT, "etcdserver: too many operations in txn request", Fault.REFUSED),
         (C.NOT_FOUND, "etcdserver: requested lease not found", Fault.REFUSED),

@@ -122,7 +122,7 @@ async def test_nothing_else_is_served(path: str) -> None:
 
 async def test_the_map_cannot_change_anything() -> None:
     async with serving(FakeFeed(FakeFloor())) as (url, session):
-        for path in ("/", "/api/floor", "/api/watch", "/healthz"):
+        for path in ("/", "/api/floor", "/api/watch", "/healthz", "/readyz"):
             async with session.post(url + path, data=b"x" * 10) as answer:
                 assert answer.status == 405, path
 
@@ -240,6 +240,15 @@ async def test_silence_is_filled_with_a_comment_and_an_alive_event(monkeypatch: 
             pass
         async with session.get(f"{url}/healthz") as health:
             assert (await health.json())["leading"] is False
+
+
+@pytest.mark.parametrize(("leads", "ready", "answers"), [(True, True, (200, 200)), (False, True, (200, 503))])
+async def test_a_standby_is_ready_and_does_not_lead(leads: bool, ready: bool, answers: tuple[int, int]) -> None:
+    async with serving(ManualFeed(), leading=lambda: leads, ready=lambda: ready) as (url, session):
+        for query, status in zip(("", "?leading"), answers, strict=True):
+            async with session.get(f"{url}/readyz{query}") as answer:
+                assert answer.status == status
+                assert await answer.json() == {"ready": ready, "leading": leads}
 
 
 async def test_one_browser_too_many_is_told_so() -> None:
