@@ -142,8 +142,7 @@ class Observation(Hooks):
             self.decision.add(decided_s)
         if step.stops:
             self.emission.add(emitted_s)
-            for send in step.stops:
-                self.answers[type(send.answer)] += 1
+            self.released(step.stops)
         if step.alarms and type(event) is ev.Ticked:
             self.ack_alarms += len(step.alarms)
 

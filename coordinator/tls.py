@@ -8,8 +8,8 @@ that does not come about what the two ends of the handshake objected to. Imports
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
+import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -146,20 +146,9 @@ async def diagnose(endpoint: str, files: TlsFiles | None, timeout_s: float = HAN
 
     `files` None: we would speak plainly, and the question is whether the peer expects TLS.
     """
-    host, _, port = endpoint.rpartition(":")
-    context = _trusting() if files is None else files.context()
-    agreed = False
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
-            agreed = True
-            try:
-                writer.write(_HTTP2_PREFACE)
-                await writer.drain()
-                answered = await reader.read(1)
-            finally:
-                with contextlib.suppress(OSError, ssl.SSLError):
-                    writer.transport.abort()
+            answered = await _shake_hands(endpoint, _trusting() if files is None else files.context())
     except TimeoutError:
         return f"{endpoint} does not answer within {timeout_s:g} s"
     except ssl.SSLCertVerificationError as error:
@@ -170,12 +159,36 @@ async def diagnose(endpoint: str, files: TlsFiles | None, timeout_s: float = HAN
             return f"{endpoint} does not speak TLS ({reason}): use it without, or check the port"
         return f"{endpoint} {_SPEAKS_TLS}" if files is None else _refusal(endpoint, reason, files)
     except OSError as error:
-        if agreed and files is not None:  # its objection was overtaken by the end of the connection
-            return _refusal(endpoint, "it ends the connection", files)
-        return f"{endpoint}: {(os.strerror(error.errno) if error.errno else str(error)).lower()}"
+        return f"{endpoint}{_unreached(error)}"
     if files is None:
         return f"{endpoint} {_SPEAKS_TLS}"
     return "" if answered else _refusal(endpoint, "it ends the connection", files)
+
+
+def _unreached(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f": the host is not known ({error.strerror}); check the name"
+    if error.errno is None:
+        return " does not speak TLS (it ends the connection): use it without, or check the port"
+    return f": {os.strerror(error.errno).lower()}"
+
+
+async def _shake_hands(endpoint: str, context: ssl.SSLContext) -> bool:
+    """Whether the peer says anything after the handshake. What it has against our certificate it says only then, or
+    ends the connection before it could be heard.
+    """
+    host, _, port = endpoint.rpartition(":")
+    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
+    try:
+        writer.write(_HTTP2_PREFACE)
+        await writer.drain()
+        return bool(await reader.read(1))
+    except ssl.SSLError:
+        raise
+    except OSError:
+        return False
+    finally:
+        writer.transport.abort()
 
 
 _SPEAKS_TLS = "speaks TLS, and we speak plainly: give the file of the authority that signed its certificate"

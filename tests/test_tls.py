@@ -108,6 +108,7 @@ async def test_a_server_under_another_name_or_without_tls_is_explained(authority
     assert "does not speak TLS" in await diagnose(f"127.0.0.1:{port}", TlsFiles(authority.ca))
     await plain.stop(None)
     assert "connection refused" in await diagnose(f"127.0.0.1:{port}", TlsFiles(authority.ca))
+    assert "the host is not known" in await diagnose("nobody.invalid:1", TlsFiles(authority.ca))
 
 
 async def test_a_renewed_certificate_is_shown_without_a_restart(authority: Authority) -> None:

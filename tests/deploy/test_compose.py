@@ -11,6 +11,7 @@ import json
 import math
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,14 @@ def test_the_image_holds_exact_versions_and_does_not_run_as_root(repository: Pat
         "requirements.lock" in line or "--no-deps" in line for line in text.splitlines() if "pip install" in line
     )
     assert instruction("ENTRYPOINT") == ["zonelock"]
+
+
+def test_what_the_wheel_needs_is_not_kept_out_of_the_image(repository: Path) -> None:
+    ignored = (repository / ".dockerignore").read_text("utf-8").split()
+    project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))
+    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    for path in (*packages, "requirements.lock", project["project"]["readme"], *project["project"]["license-files"]):
+        assert path.split("/")[0] not in ignored, path
 
 
 def test_the_dashboard_and_its_provisioning_fit_together(repository: Path) -> None:

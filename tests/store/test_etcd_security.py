@@ -79,6 +79,17 @@ async def test_members_that_refuse_us_say_why(guarded: LocalEtcd, authority: Aut
             await client.close()
 
 
+async def test_a_member_without_tls_is_told_from_one_that_is_down(etcd_binary: Path, tls: TlsFiles) -> None:
+    async with LocalEtcd(1) as plain:
+        client = EtcdClient(plain.endpoints, access=EtcdAccess(tls))
+        (status,) = await client.statuses()
+        assert "does not speak TLS" in status.problem
+        await asyncio.to_thread(plain.kill, 0)
+        (status,) = await client.statuses()
+        assert status.problem == "no answer"
+        await client.close()
+
+
 async def test_a_certificate_that_is_replaced_on_disk_is_used_at_the_next_connection(
     guarded: LocalEtcd, authority: Authority, tmp_path: Path
 ) -> None:
