@@ -173,10 +173,12 @@ class Runtime:
         if self._outlets.pop(conn, None) is not None and self._machine is not None:
             self._handle(ev.ConnClosed(now_ms=self.now_ms(), conn=conn))
 
-    def heard(self, conn: int, frame: int) -> None:
+    def heard(self, conn: int, frame: int, *, spoke: bool = False) -> None:
+        """A frame was handled. `spoke`: operations of it were submitted, which say by themselves that it came."""
         if self._machine is not None and conn in self._outlets:
             self._heard[conn] = frame
-            self._handle(ev.Heard(now_ms=self.now_ms(), conn=conn))
+            if not spoke:
+                self._handle(ev.Heard(now_ms=self.now_ms(), conn=conn))
 
     def submit(self, event: ev.Event) -> None:
         """Handles one event now; answers come through outlets. Raises NotLeading."""

@@ -68,6 +68,8 @@ class Machine(Closing):
         self.seq += 1
         self.recent.append((self.seq, event))
         try:
+            if isinstance(event, ev.AgentEvent):
+                self._note_heard(event)
             self._handlers[type(event)](event)
         except Refused as refused:
             self._refuse(event, refused.answer)

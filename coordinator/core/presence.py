@@ -283,6 +283,10 @@ class Presence(Stopping):
         )
 
     def _on_heard(self, event: ev.Heard) -> None:
+        self._note_heard(event)
+
+    def _note_heard(self, event: ev.Heard | ev.AgentEvent) -> None:
+        """A link over which anything comes is not silent."""
         conn = self.conns.get(event.conn)
         if conn is None:
             return

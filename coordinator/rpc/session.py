@@ -175,7 +175,8 @@ class SessionStream:
     async def _read(self) -> None:
         """Returns when the client has sent its last frame."""
         while True:
-            await self._room_for_more()
+            if self._uncommitted_operations >= self._limits.uncommitted_operations:
+                await self._room_for_more()
             request = await self._context.read()
             if not isinstance(request, zpb.SessionRequest):
                 return  # grpc.aio.EOF: a half-close
@@ -190,13 +191,13 @@ class SessionStream:
         """Submits a frame's operations, a few at a time: a stop does not wait for all of a large frame."""
         self._check_frame(request)
         self._frame = request.frame
-        now_ms = self._runtime.now_ms()
+        now_ms, spoke = self._runtime.now_ms(), False
         for index, operation in enumerate(request.operations):
             if index and index % OPERATIONS_AT_ONCE == 0:
                 await asyncio.sleep(0)
                 now_ms = self._runtime.now_ms()
-            self._submit(operation, index, now_ms)
-        self._runtime.heard(self._conn, request.frame)
+            spoke = self._submit(operation, index, now_ms) or spoke
+        self._runtime.heard(self._conn, request.frame, spoke=spoke)
         cost = max(1, len(request.operations))
         self._uncommitted.append((request.frame, cost))
         self._uncommitted_operations += cost
@@ -221,13 +222,14 @@ class SessionStream:
         if request.frame != self._frame + 1:
             raise bad_field("frame", request.frame, str(self._frame + 1), Refusal.FRAME_ORDER)
 
-    def _submit(self, operation: zpb.Operation, index: int, now_ms: int) -> None:
+    def _submit(self, operation: zpb.Operation, index: int, now_ms: int) -> bool:
+        """Whether the operation reached the runtime; the answer says what became of it."""
         cause = f"{self._conn}.{self._frame}.{index}"
         try:
             event = event_of(operation, self._conn, now_ms, cause, self._floor)
         except RequestRefused as refused:
             self._answer_failed(operation, problem(refused.refusal, refused.message, refused.metadata))
-            return
+            return False
         try:
             self._runtime.submit(event)
         except Exception as error:
@@ -236,8 +238,9 @@ class SessionStream:
                 raise  # a bug, or a client that had better try another coordinator
             if not isinstance(event, ev.Reported):
                 self._answer_failed(operation, trouble)  # the stream lives on, for stops leave without a store too
-            return
+            return False
         self._greeted = self._greeted or isinstance(event, ev.Hello)
+        return True
 
     def _answer_failed(self, operation: zpb.Operation, trouble: Problem) -> None:
         self._tally.refused(trouble.reason)
