@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edge_node.build import source_of
 from edge_node.children import end_with_parent
 from edge_node.config import ConfigError, EdgeConfig, SourceConfig, load
-from edge_node.entries import incident, say
+from edge_node.entries import incident, say_if_heard
 from edge_node.looking import NO_VALUE
 from edge_node.ring import Origin, RingError, RingWriter
 from edge_node.ring.layout import Format
@@ -88,9 +88,10 @@ class Acquisition:
         for problems in (self.source.problems, self.problems):
             for name, count in sorted(problems.counts.items()):
                 new = count - self._told[name]
-                if new:
+                first = problems.first.get(name, "")
+                said = new and say_if_heard(incident(self.ring.path.stem, name, first, times=new, total=count))
+                if said:
                     self._told[name] = count
-                    say(incident(self.ring.path.stem, name, problems.first.get(name, ""), times=new, total=count))
 
 
 def ring_of(config: EdgeConfig, given: SourceConfig, source: Source) -> RingWriter:
@@ -113,18 +114,20 @@ def ring_of(config: EdgeConfig, given: SourceConfig, source: Source) -> RingWrit
 def main() -> int:
     config_path, name, parent = sys.argv[1:]
     ending = end_with_parent(int(parent))
+    # What the writer says goes to a pipe; if nobody reads it, the writer goes on and the pipe does not (I10).
+    os.set_blocking(sys.stdout.fileno(), False)
     try:
         config = load(Path(config_path))
         given = config.source(name)
         source = source_of(given)
         with ring_of(config, given, source) as ring:
-            say(incident(name, "writing", f"epoch {ring.epoch}, {source.rate_hz:g} Hz", pid=os.getpid()))
+            say_if_heard(incident(name, "writing", f"epoch {ring.epoch}, {source.rate_hz:g} Hz", pid=os.getpid()))
             try:
                 Acquisition(source, ring, ending, speed=getattr(given, "speed", 1.0)).run()
             finally:
                 source.close()
     except (ConfigError, SourceError, RingError) as error:
-        say(incident(name, "cannot_write", str(error)))
+        say_if_heard(incident(name, "cannot_write", str(error)))
         return 1
     return 0
 

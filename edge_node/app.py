@@ -23,6 +23,7 @@ from edge_node.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
+LINK_RETRY_S = 1.0
 ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -63,6 +64,16 @@ class EdgeNode:
             except BadEntry as error:
                 log.error("an observer of %s hands on what cannot be read: %s", entry.source, error)
 
+    async def _keep_link(self, link: Link) -> None:
+        """A mistake in the link must not end the observing, nor go unnoticed."""
+        while True:
+            try:
+                await link.run()
+            except Exception as error:
+                log.exception("the link to the coordinator failed; it starts again")
+                self.keep(incident("node", "link_failed", repr(error)))
+            await asyncio.sleep(LINK_RETRY_S)
+
     async def run(self) -> None:
         """Until SIGTERM or SIGINT, `supervisor.end()`, or the end of every source."""
         for path in remove_stale(self.config.ring.folder):
@@ -70,7 +81,7 @@ class EdgeNode:
         loop = asyncio.get_running_loop()
         for number in ENDING:
             loop.add_signal_handler(number, self.supervisor.end)
-        linked = asyncio.create_task(self.link.run()) if self.link is not None else None
+        linked = asyncio.create_task(self._keep_link(self.link)) if self.link is not None else None
         try:
             await self.supervisor.run()
         finally:

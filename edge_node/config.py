@@ -59,6 +59,13 @@ class ChannelConfig(Part):
     column: str = Field(default="", description="replay: the file's column; by default the one of the channel's name.")
     node: str = Field(default="", description="opcua: the node, such as ns=2;s=Spindle.Temp.")
 
+    @field_validator("name", "unit")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        if not value.isprintable():
+            raise ValueError("must be printable text; leave control characters out")
+        return value
+
 
 class BearingConfig(Part):
     """A rolling bearing's geometry and speed."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +21,10 @@ from edge_node.findings import Anomaly, FeatureBatch, Heartbeat, Provenance, Qua
 
 LINE_BYTES_MAX = 64 << 20
 """A line of features of as many channels as a ring takes fits; what is longer is not one of ours."""
+
+
+DETAIL_CHARS = 800
+"""So that an incident's line fits into a pipe whole."""
 
 
 class Kind(StrEnum):
@@ -114,7 +120,21 @@ def of_features(batch: FeatureBatch, channels: Sequence[str], provenance: Proven
 
 
 def incident(source: str, what: str, detail: str, **more: Any) -> Entry:
-    return Entry(Kind.INCIDENT, source, {"what": what, "detail": detail, **more})
+    return Entry(Kind.INCIDENT, source, {"what": what, "detail": detail[:DETAIL_CHARS], **more})
+
+
+def say_if_heard(entry: Entry, fd: int = 1) -> bool:
+    """Writes the entry's line if it can be written at once and whole; whether it was. For the writer, which must not
+    wait for whoever reads what it says; `fd` must not block.
+    """
+    data = (entry.line() + "\n").encode()
+    if len(data) > select.PIPE_BUF:
+        return False
+    try:
+        # A pipe takes up to PIPE_BUF bytes whole or not at all (POSIX, write).
+        return os.write(fd, data) == len(data)
+    except (BlockingIOError, BrokenPipeError):
+        return False
 
 
 def say(entry: Entry) -> None:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from zonelock_client import Agent, Operator, ZonelockError, connect
+import grpc
+from zonelock_client import Agent, ArgumentError, Operator, RequestError, ZonelockError, connect
 
 from edge_node.config import CoordinatorConfig
-from edge_node.entries import Entry, Kind
-from edge_node.findings import Anomaly
+from edge_node.entries import Entry, Kind, incident
+from edge_node.findings import Anomaly, Provenance
 from edge_node.policy import ACTS, Action, permitted
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,14 @@ CONNECT_TIMEOUT_S = 5.0
 PENDING_MAX = 64
 """Actions that wait for a coordinator: one per action and source, so more are never needed."""
 
-ACTIVITY_CHARS = 120
+REASON_CHARS = 200
+"""What the coordinator takes as a reason, or as an agent's activity."""
+
+REPORT_S = 5.0
+"""How often the session is asked whether it still lives."""
+
+HOPELESS = frozenset({grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.PERMISSION_DENIED})
+"""Answers that trying again will not change: the configuration names what the floor does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ class Link:
             return action
         self._done_at[key] = now
         p = anomaly.provenance
-        deed = Deed(action, source, f"edge:{self.node}:{source}:{p.writer_epoch}:{p.first_index}", reason)
+        deed = Deed(action, source, stop_id(self.node, p), reason)
         try:
             self._pending.put_nowait(deed)
         except asyncio.QueueFull:
@@ -98,8 +107,11 @@ class Link:
                 ) as agent:
                     self._agent, self.connected, retry_s = agent, True, RETRY_FIRST_S
                     log.info("connected to %s as %s", self.config.target, self.node)
-                    self._show(self._activity)
-                    await asyncio.Event().wait()
+                    await self._check_zones()
+                    while True:
+                        # Raises once the session is over for good (another one in its name, say).
+                        agent.report(activity=self._activity)
+                        await asyncio.sleep(REPORT_S)
             except ZonelockError as error:
                 log.warning("no session with %s: %s; tries again", self.config.target, error)
             finally:
@@ -109,16 +121,29 @@ class Link:
 
     def _show(self, activity: str) -> None:
         """Lets people see it beside the agent's name."""
-        self._activity = activity[:ACTIVITY_CHARS]
+        self._activity = activity[:REASON_CHARS]
         if self._agent is not None:
             with contextlib.suppress(ZonelockError):
                 self._agent.report(activity=self._activity)
 
     async def _act(self) -> None:
-        async with Operator(self.config.target, operator=self.node) as operator:
+        """Each deed in a task of its own: a closure that cannot be made must not hold up a stop."""
+        async with Operator(self.config.target, operator=self.node) as operator, asyncio.TaskGroup() as tasks:
             while True:
                 deed = await self._pending.get()
-                await self._carry_out(operator, deed)
+                tasks.create_task(self._carry_out(operator, deed))
+
+    async def _check_zones(self) -> None:
+        """Says early what a stop or a closure would fail at."""
+        if not self.config.zones:
+            return
+        try:
+            async with Operator(self.config.target, operator=self.node) as operator:
+                await operator.zones(*self.config.zones)
+        except RequestError as error:
+            if error.code in HOPELESS:
+                log.error("coordinator.zones: %s", error)
+                self.say(incident("node", "zones_wrong", str(error)))
 
     async def _carry_out(self, operator: Operator, deed: Deed) -> None:
         retry_s, said = RETRY_FIRST_S, ""
@@ -133,6 +158,9 @@ class Link:
                     self._tell(deed, "done", f"closed {', '.join(self.config.zones)}")
                 return
             except ZonelockError as error:
+                if isinstance(error, ArgumentError) or (isinstance(error, RequestError) and error.code in HOPELESS):
+                    self._tell(deed, "refused", str(error))
+                    return
                 if str(error) != said:
                     said = str(error)
                     self._tell(deed, "waiting", said)
@@ -156,12 +184,19 @@ class Link:
         )
 
 
+def stop_id(node: str, p: Provenance) -> str:
+    """The same samples make the same stop. Readable at its front, and within what the coordinator takes as an id."""
+    whole = f"{node}\n{p.source}\n{p.writer_epoch}\n{p.first_index}"
+    return f"edge:{node[:24]}:{p.source[:16]}:{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+
+
 def words(anomaly: Anomaly) -> str:
     p = anomaly.provenance
-    return (
+    said = (
         f"{anomaly.severity.name} {p.source} {anomaly.channel}: {anomaly.measure} {anomaly.value:.3g}, "
         f"usual {anomaly.expected:.3g} ({p.rule.partition(' ')[0]}, confidence {anomaly.confidence:.2f})"
     )
+    return said[:REASON_CHARS]
 
 
 def why_not(anomaly: Anomaly) -> str:

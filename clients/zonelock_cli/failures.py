@@ -99,13 +99,15 @@ def floor_failure(error: Any, remedy: str) -> Failure:
     )
 
 
-def config_failure(error: Any) -> Failure:
-    """A configuration that cannot be used (`coordinator.config.ConfigError`)."""
+def config_failure(
+    error: Any, where: str = "`zonelock config show` prints a valid configuration with every default"
+) -> Failure:
+    """A configuration that cannot be used (a part's ConfigError); `where` a valid one is to be seen."""
     count = len(error.problems)
     return Failure(
         ExitCode.INVALID,
         f"{error.source}: {count} problem{'' if count == 1 else 's'}",
-        "Mend the fields named above; `zonelock config show` prints a valid configuration with every default.",
+        f"Mend the fields named above; {where}.",
         reason="INVALID_CONFIG",
         problems=list(error.problems),
     )

@@ -75,11 +75,11 @@ def test_a_block_with_too_few_channels_is_filled_with_nan_and_named(tmp_path: Pa
         assert acquisition.problems.counts["missing_channel"] == 1
 
 
-def test_problems_are_told_with_how_many_are_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_problems_are_told_with_how_many_are_new(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = Given(Block(np.zeros((4, 2), np.float32)))
     source.problems.note("bad_quality", "acc0: BadSensorFailure", 3)
     ring, acquisition = acquire(tmp_path, source, Format.FLOAT32)
     with ring:
-        assert '"what": "bad_quality", "detail": "acc0: BadSensorFailure", "times": 3' in capsys.readouterr().out
+        assert '"what": "bad_quality", "detail": "acc0: BadSensorFailure", "times": 3' in capfd.readouterr().out
         acquisition.tell()
-        assert capsys.readouterr().out == ""
+        assert capfd.readouterr().out == ""

@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from zonelock.v1 import floor_pb2
+from zonelock_client import Operator
+from zonelock_client.testing import TestServer
 
 from edge_node.app import EdgeNode
 from edge_node.entries import Entry, Kind
@@ -188,3 +191,28 @@ def await_end(handle: int) -> bool:
         return bool(select.select([handle], [], [], PATIENCE_S)[0])
     finally:
         os.close(handle)
+
+
+async def test_a_bearing_that_fails_closes_its_zone_at_the_coordinator(tmp_path: Path) -> None:
+    """The whole way: samples, ring, features, rule, policy, link, coordinator."""
+    source = {
+        "name": "spindle",
+        "kind": "bearing",
+        "acts": True,
+        "channels": [{"name": "acc"}],
+        "damage": {"place": "outer", "after_s": 4.0},
+    }
+    async with TestServer() as server, Operator(server.target, operator="mara") as operator:
+        path = written(
+            tmp_path,
+            sources=[source],
+            features={"samples": 1_024, "bearing": {}, "resonance_hz": [2_500, 4_500]},
+            rule={"learning": 40},
+            coordinator={"target": server.target, "zones": ["Z_31"], "alarm": "close"},
+        )
+        async with running(path) as node:
+            await node.until(lambda: bool(node.of(Kind.ACTION)))
+            [zone] = await operator.zones("Z_31")
+            assert zone.state == floor_pb2.ZONE_STATE_CLOSED
+            assert zone.closure.agent_id == "edge-press"
+            assert "spindle acc" in zone.closure.reason

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -52,3 +53,22 @@ def test_an_anomaly_with_a_missing_field_is_refused() -> None:
     for name in ("channel", "severity", "provenance", "confidence"):
         with pytest.raises(BadEntry):
             entries.anomaly_of(Entry(whole.kind, whole.source, {k: v for k, v in whole.data.items() if k != name}))
+
+
+def test_what_a_writer_says_never_waits_for_a_reader() -> None:
+    """I10: a node that hangs fills the pipe, and the writer goes on."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        entry = entries.incident("press", "bad_quality", "x" * 10_000)
+        heard = 0
+        while entries.say_if_heard(entry, writing):
+            heard += 1
+        assert heard > 10, "until the pipe is full"
+        assert not entries.say_if_heard(entry, writing)
+        text = os.read(reading, 1 << 20)
+        assert [entries.parse(line).data["what"] for line in text.splitlines()] == ["bad_quality"] * heard
+        os.close(reading)
+        assert not entries.say_if_heard(entry, writing), "nobody is left to hear it"
+    finally:
+        os.close(writing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from edge.findings import anomaly
@@ -14,7 +15,8 @@ from zonelock_client.testing import TestServer
 
 from edge_node.config import CoordinatorConfig
 from edge_node.entries import Entry, Kind
-from edge_node.link import Link
+from edge_node.findings import Severity
+from edge_node.link import REASON_CHARS, Link, stop_id, words
 from edge_node.policy import Action
 
 PATIENCE_S = 20.0
@@ -59,7 +61,8 @@ async def test_an_alarm_trips_a_stop_that_names_its_samples_and_its_node() -> No
         assert found.link.take(anomaly()) is Action.STOP
         await found.until(lambda: ("stop", "done") in found.outcomes())
         [stop] = await found.operator.stops()
-        assert stop.stop_id == "edge:edge-press:spindle:7:81920"
+        assert stop.stop_id == stop_id("edge-press", anomaly().provenance)
+        assert stop.stop_id.startswith("edge:edge-press:spindle:")
         assert (stop.cause, stop.tripped_by) == (floor_pb2.STOP_CAUSE_AGENT, "edge-press")
         assert "envelope_outer 14.5, usual 1.75" in stop.reason
         assert (await found.zone()).state == floor_pb2.ZONE_STATE_STOPPED
@@ -121,3 +124,30 @@ async def test_a_stop_waits_for_its_coordinator_and_is_carried_out_when_it_comes
             assert len(await operator.stops()) == 1
             running.cancel()
             await asyncio.wait([running])
+
+
+async def test_a_zone_that_the_floor_lacks_is_told_when_the_session_opens_and_nothing_waits_for_it() -> None:
+    async with site(zones=["nowhere"], alarm="stop") as found:
+        await found.until(lambda: any(e.kind is Kind.INCIDENT for e in found.said))
+        assert "nowhere" in next(e for e in found.said if e.kind is Kind.INCIDENT).data["detail"]
+        found.link.take(anomaly())
+        await found.until(found.outcomes)
+        assert found.outcomes() == [("stop", "refused")]
+
+
+async def test_a_closure_that_waits_does_not_hold_up_a_stop(free_port: int) -> None:
+    async with Operator(f"127.0.0.1:{free_port}", operator="mara") as operator:
+        found = Site(operator, f"127.0.0.1:{free_port}", warn="close", alarm="stop")
+        running = asyncio.create_task(found.link.run())
+        found.link.take(anomaly(severity=Severity.WARN))
+        found.link.take(anomaly())
+        await found.until(lambda: {("close", "waiting"), ("stop", "waiting")} <= set(found.outcomes()))
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def test_ids_and_reasons_stay_within_what_a_coordinator_takes() -> None:
+    long = replace(anomaly().provenance, source="s" * 64, writer_epoch=2**63 - 1, first_index=2**62)
+    one, other = stop_id("n" * 64, long), stop_id("n" * 64, replace(long, first_index=5))
+    assert len(one) <= 64 and one != other
+    assert len(words(anomaly(channel="c" * 300))) == REASON_CHARS

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zonelock_cli.exits import ExitCode
-from zonelock_cli.failures import Failure
+from zonelock_cli.failures import Failure, config_failure
 from zonelock_cli.options import output_option
 from zonelock_cli.output import View
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ATTACH_WITHIN_S = 5.0
 IDLE_S = 0.02
+EXAMPLE = "docs/edge.md shows a whole configuration"
 TABLE_CHANNELS = 24
 """Rows of the live table; --channel chooses others."""
 
@@ -64,7 +65,7 @@ def run(config_file: Path, log_level: str, view: View) -> None:
     try:
         node = EdgeNode.load(config_file, show)
     except ConfigError as error:
-        raise _config_failure(error) from error
+        raise config_failure(error, EXAMPLE) from error
     if not view.json:
         names = ", ".join(source.name for source in node.config.sources)
         view.say(f"[bold]{node.config.node}[/bold] observes {_plain(names)}; findings go to {node.config.sink.path}")
@@ -194,7 +195,7 @@ def load_config(path: Path) -> EdgeConfig:
     try:
         return load(path)
     except ConfigError as error:
-        raise _config_failure(error) from error
+        raise config_failure(error, EXAMPLE) from error
 
 
 def source_name(config: EdgeConfig, wanted: str | None) -> str:
@@ -227,17 +228,6 @@ def _no_writer(name: str) -> Failure:
         f"{name}: its writer has ended, or writes nothing",
         "Look at what `zonelock edge run` says; start it again.",
         reason="NO_RING",
-    )
-
-
-def _config_failure(error: Any) -> Failure:
-    count = len(error.problems)
-    return Failure(
-        ExitCode.INVALID,
-        f"{error.source}: {count} problem{'' if count == 1 else 's'}",
-        "Mend the fields named above; docs/edge.md shows a whole configuration.",
-        reason="INVALID_CONFIG",
-        problems=list(error.problems),
     )
 
 
