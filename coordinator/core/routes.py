@@ -103,6 +103,7 @@ class RouteBook(Itineraries):
         self._stale = False  # whether the known order may not be good any more
         self._hope = False  # whether somebody may arrive by now who is not in it
         self._hopeful = 0  # whose way changed since room was made for those who cannot arrive without
+        self._able = 0
         self._trial: _Trial | None = None
         self._picture: Schedule | None = None  # the floor when all who can have arrived, until something changes
 
@@ -246,6 +247,11 @@ class RouteBook(Itineraries):
         self._refresh()
         return who is not None and bool(self._finishing >> who & 1)
 
+    def newly_able(self) -> list[str]:
+        """Agents for whom an order was found, since the last call, by which they arrive, and who could not before."""
+        able, self._able = self._able, 0
+        return sorted(self._tables.travellers[who].name for who in members(able & self._finishing))
+
     def goes_first(self, agent: str, other: str) -> bool:
         """Whether `agent` moves before `other` in the order by which all can arrive; True when `other` is in none."""
         self._refresh()
@@ -317,6 +323,7 @@ class RouteBook(Itineraries):
             found = find_all(self._tables, self._known, self._promised(), self._hopeful, effort)
             if found.finished != self._finishing:
                 self._picture = None
+                self._able |= found.finished & ~self._finishing
             self._known.legs, self._finishing, self._stale, self._hopeful = found.legs, found.finished, False, 0
             self._hope = False
             self._watched = self._watch(found)

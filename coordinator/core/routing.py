@@ -159,6 +159,7 @@ class Routing(State):
         self._looked_at_ms = self.now_ms
         self._drop_claims_of_the_lost()
         self._ask_to_yield()
+        self._serve_the_able()
         waiters = [w for w in self.queue.in_order() if not w.silent and (w.unsafe or self._may_be_in_a_ring(w))]
         told: list[tuple[Waiter, Unsafe]] = []
         involved: set[str] = set()
@@ -173,6 +174,12 @@ class Routing(State):
                     told.append((waiter, ring))
                 involved |= members
         return told
+
+    def _serve_the_able(self) -> None:
+        for agent_id in self.routes.newly_able():
+            for waiter in self.queue.of_agent(agent_id):
+                self._verdicts.reconsider(waiter)
+                self._dirty.update(waiter.zones)
 
     def _may_be_in_a_ring(self, waiter: Waiter) -> bool:
         return self.routes.declared(waiter.agent_id) and not self.routes.can_finish(waiter.agent_id)

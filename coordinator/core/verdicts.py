@@ -65,6 +65,10 @@ class Verdicts:
         self._told.pop(agent_id, None)
         return self._fall(self._by_agent.get(agent_id, ()))
 
+    def reconsider(self, waiter: Waiter) -> None:
+        """There is news that the waiter's verdict does not know of."""
+        self._fall([waiter.order] if waiter.order in self._noted else [])
+
     def _fall(self, orders: Iterable[Order]) -> list[Waiter]:
         fallen = sorted(order for order in orders if order not in self._fallen)
         self._fallen.update(fallen)

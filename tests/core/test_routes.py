@@ -172,8 +172,10 @@ def test_an_unknown_zone_on_the_way_is_nobody_s_and_holds_until_it_is_cleared() 
     book.occupy("a", "X")
     book.declare("X", ["b", "c"])
     assert not book.can_finish("X")
+    assert book.newly_able() == []
     book.vacate("c", "")
     assert book.can_finish("X")
+    assert (book.newly_able(), book.newly_able()) == (["X"], [])
 
 
 @pytest.mark.parametrize("hundred", range(4))

@@ -98,6 +98,18 @@ def test_every_waiter_is_looked_at_in_its_turn_even_if_nothing_changed(fleet: Fl
     assert MAX_LOOKS >= 3
 
 
+def test_a_waiter_for_whom_a_look_found_an_order_need_not_wait_for_its_turn(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("coordinator.core.routing.MAX_LOOKS", 0)
+    fleet.decided.clear()
+    fleet.wait(LOOK_MS)
+    assert "Second" not in fleet.decided
+    monkeypatch.setattr(fleet.machine.routes, "newly_able", lambda: ["Second"])
+    fleet.wait(LOOK_MS)
+    assert fleet.decided == ["Second"]
+
+
 def test_a_ring_is_told_once_and_again_only_after_something_changed_or_a_while(fleet: Fleet) -> None:
     fleet.claim("First", "m", "a")  # now each needs the other's place
     fleet.wait(LOOK_MS)
