@@ -6,6 +6,7 @@ read is the state itself, not the bookkeeping that decided it, so that a bug in 
 
 from __future__ import annotations
 
+from coordinator.core.claims import Waiter
 from coordinator.core.machine import Machine
 from coordinator.core.model import BlockCause, UnitState
 
@@ -123,4 +124,37 @@ def queue_is_sound(machine: Machine) -> list[str]:
             found.append(f"I9: waiter {waiter.agent_id}/{waiter.request_id} cannot hear its grant")
         elif not waiter.silent and not machine.queue.obstacles(waiter):
             found.append(f"I9: {waiter.agent_id} waits for {', '.join(waiter.zones)}, which could be granted")
+        elif not waiter.silent and waiter.unsafe is None:
+            found.extend(_bound_though_in_the_way(machine, waiter))
     return found
+
+
+def _bound_though_in_the_way(machine: Machine, waiter: Waiter) -> list[str]:
+    """A reservation that keeps free zones from the very agent that its reserver waits for: both would wait for ever."""
+    wanted = [z for z in waiter.zones if not _has_residue(machine, waiter, z)]
+    if any(not _free(machine, zone) for zone in wanted):
+        return []
+    keepers = [
+        r
+        for r in machine.queue.reservers()
+        if r.order < waiter.order and r.agent_id != waiter.agent_id and any(z in r.zones for z in wanted)
+    ]
+    behind = [r for r in keepers if any(_is_filled_by(machine, z, waiter.agent_id, r) for z in r.zones)]
+    if not keepers or len(behind) < len(keepers):
+        return []
+    names = ", ".join(r.agent_id for r in keepers)
+    return [f"I9: {', '.join(wanted)} are kept from {waiter.agent_id} for {names}, whose way it stands in"]
+
+
+def _has_residue(machine: Machine, waiter: Waiter, zone: str) -> bool:
+    return machine.units.residue(zone, waiter.agent_id, waiter.session) is not None
+
+
+def _free(machine: Machine, zone: str) -> bool:
+    return any(unit.state is UnitState.FREE for unit in machine.units.of(zone))
+
+
+def _is_filled_by(machine: Machine, zone: str, agent_id: str, for_whom: Waiter) -> bool:
+    """Whether the zone is full for that waiter, and the agent among those who fill it."""
+    occupants = [u.agent_id for u in machine.units.of(zone) if u.state in (UnitState.HELD, UnitState.BLOCKED)]
+    return not _free(machine, zone) and agent_id in occupants and not _has_residue(machine, for_whom, zone)

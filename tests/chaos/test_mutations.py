@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from core.bench import Bench, Broken
 from planted.scenes import SCENES
 from planted.shell_scenes import SHELL_SCENES
 
@@ -45,6 +46,20 @@ def test_the_real_code_is_back_after_a_planted_bug() -> None:
     except RuntimeError:
         pass
     assert vars(Safety)["_overdue"] is before
+
+
+def test_the_cores_invariants_see_a_reservation_that_binds_whom_its_reserver_waits_for() -> None:
+    def meet() -> None:
+        bench = Bench()
+        bench.hello("v1")
+        bench.hello("v2")
+        bench.ask("v1", "A")
+        bench.ask("v2", "A", "B")
+        bench.ask("v1", "B")
+
+    meet()
+    with planted("reservation_binds_predecessors"), pytest.raises(Broken, match="whose way it stands in"):
+        meet()
 
 
 def test_every_mutation_has_a_scene_or_a_reason_for_having_none() -> None:
