@@ -158,6 +158,7 @@ async def test_the_alerts_fire_when_the_site_breaks(site: Composition) -> None:
         if site.address(name, 7680) == leader:
             site.kill(name)
     await site.until_value(f'sum(zonelock_is_leader{{instance!="{leader}"}})', "== 1")
+    await site.until_value(f'sum(rate(zonelock_grants_total{{instance!="{leader}"}}[10s]))', "> 0")
     (heir,) = [name for name in COORDINATORS if name in site.processes and await leads(site, name)]
     stop = [*site.here(heir, ["zonelock"]), "stop", "--floor", "--reason", "test", "--operator", "test"]
     stop += ["--server", site.address(heir, 7600)]
