@@ -258,11 +258,15 @@ class Observation(Hooks):
 
 async def _count_zones(machine: Machine) -> dict[str, int]:
     found: Counter[str] = Counter()
+    stopped: dict[str, tuple[str, ...]] = {}
+    for stop in machine.stops.active():
+        stopped.update(dict.fromkeys(machine.stops.zones_in(stop), (stop.stop_id,)))
+        await asyncio.sleep(0)
     names = list(machine.units.zone_names)
     for first in range(0, len(names), ZONES_PER_SLICE):
         for name in names[first : first + ZONES_PER_SLICE]:
-            stop_ids = tuple(stop.stop_id for stop in machine.stops.covering(name))
-            found[shown_state(machine.units.of(name), stop_ids, closed=name in machine.closures).value] += 1
+            units = machine.units.of(name)
+            found[shown_state(units, stopped.get(name, ()), closed=name in machine.closures).value] += 1
         await asyncio.sleep(0)
     return dict(found)
 
