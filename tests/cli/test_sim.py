@@ -9,10 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli.plant import error_of, eventually, zonelock
-from zonelock_cli.commands.running import REPORT_KEYS
+from click.testing import CliRunner
+from zonelock_cli.commands.running import REPORT_KEYS, sim
+from zonelock_sim.options import Report
 
 
 def test_a_demo_of_a_few_seconds_ends_with_its_seven_figures() -> None:
@@ -110,23 +113,19 @@ def test_a_truncated_map_is_refused_before_a_coordinator_starts(tmp_path: Path) 
     assert "cut off" in json.dumps(error)
 
 
-DEAD_END = "type octile\nheight 1\nwidth 6\nmap\n......\n"
-HEAD_ON = "version 1\n0\tx.map\t6\t1\t0\t0\t5\t0\t5\n0\tx.map\t6\t1\t5\t0\t0\t0\t5\n"
-
-
-@pytest.mark.parametrize(("naive", "code"), [pytest.param((), 1, marks=pytest.mark.slow), (("--naive",), 0)])
+@pytest.mark.parametrize(
+    ("outcome", "code"), [({}, 0), ({"collisions": 1}, 1), ({"deadlocks": 1}, 1), ({"deadlocks": 1, "naive": True}, 0)]
+)
 def test_a_standstill_for_good_fails_a_run_unless_it_is_run_to_show_that(
-    tmp_path: Path, naive: tuple[str, ...], code: int
+    monkeypatch: pytest.MonkeyPatch, outcome: dict[str, Any], code: int
 ) -> None:
-    plan, orders = tmp_path / "x.map", tmp_path / "x.scen"
-    plan.write_text(DEAD_END)
-    orders.write_text(HEAD_ON)
-    where = ("--floor", str(plan), "--scenario", str(orders), "--agents", "2")
-    done = zonelock("sim", "--virtual", *where, *naive, "--json")
-    assert done.returncode == code, done.stderr
-    report = json.loads(done.stdout)
-    assert (report["deadlocks"], report["virtual"]) == (1, True)
-    assert report["tasks_done"] < report["tasks_total"]
+    async def perform(*_: object) -> Report:
+        return Report(virtual=True, **outcome)
+
+    monkeypatch.setattr("zonelock_cli.stage.perform", perform)
+    done = CliRunner().invoke(sim, ["--virtual", "--seconds", "5", "--json"])
+    assert done.exit_code == code, done.output
+    assert json.loads(done.stdout)["deadlocks"] == outcome.get("deadlocks", 0)
 
 
 def test_a_virtual_run_without_an_end_says_what_would_end_it() -> None:

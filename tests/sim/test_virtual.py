@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sim import floors
+from zonelock_sim import scene
 from zonelock_sim.bodies import Body, Drive
 from zonelock_sim.incidents import parse_incident
 from zonelock_sim.options import Progress, Report, SimError, SimOptions
@@ -56,10 +57,11 @@ async def test_a_run_is_the_same_every_time_but_for_the_wall_time(tmp_path: Path
 CORRIDOR = floors.Site("corridor", ("...........", "@@@@@.@@@@@"))
 
 
-def head_on(folder: Path) -> tuple[Path, Path]:
-    """Two orders in opposite directions through one corridor with a bay in its middle."""
-    plan, scenario = CORRIDOR.write(folder, 0, seed=1)
-    lines = [f"0\tcorridor.map\t11\t2\t{x}\t0\t{gx}\t0\t0" for x, gx in ((0, 10), (10, 0))]
+def head_on(folder: Path, site: floors.Site = CORRIDOR) -> tuple[Path, Path]:
+    """Two orders in opposite directions through one corridor, which has a bay in its middle unless another is given."""
+    plan, scenario = site.write(folder, 0, seed=1)
+    size = f"{len(site.rows[0])}\t{len(site.rows)}"
+    lines = [f"0\tcorridor.map\t{size}\t{x}\t0\t{gx}\t0\t0" for x, gx in ((0, 10), (10, 0))]
     scenario.write_text("\n".join(["version 1", *lines]) + "\n")
     return plan, scenario
 
@@ -76,6 +78,17 @@ async def test_the_naive_way_freezes_head_on_and_the_run_says_when(tmp_path: Pat
 async def test_head_on_in_a_corridor_one_of_two_makes_way(tmp_path: Path) -> None:
     plan, scenario = head_on(tmp_path)
     assert_all_done(await run_sim(SimOptions(floor=plan, scenario=scenario, agents=2, virtual=True)))
+
+
+async def test_vehicles_that_only_make_way_for_each_other_are_told_from_vehicles_that_get_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene, "FRUITLESS_S", 90.0)
+    plan, scenario = head_on(tmp_path, floors.Site("corridor", ("...........",)))
+    report = await run_sim(SimOptions(floor=plan, scenario=scenario, agents=2, virtual=True))
+    assert (report.collisions, report.deadlocks, report.tasks_done) == (0, 1, 0), report.to_json()
+    assert report.frozen_at_s is not None
+    assert report.seconds < 300
 
 
 async def test_arms_and_stations_work_on_virtual_time_too() -> None:
