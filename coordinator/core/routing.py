@@ -146,9 +146,11 @@ class Routing(State):
 
     def _would_deadlock(self, waiter: Waiter, ring: Unsafe) -> fx.Rejected:
         self._verdicts.told(waiter.agent_id, ring, self.now_ms)
-        way_out = f"draw back to {ring.retreat}, or plan another way" if ring.retreat else "plan another way"
+        # A closed zone would turn it away.
+        retreat = "" if ring.retreat in self.closures else ring.retreat
+        way_out = f"draw back to {retreat}, or plan another way" if retreat else "plan another way"
         message = f"waiting cannot help {waiter.agent_id}: {ring.story()}; {way_out}"
-        return fx.Rejected(Rejection.WOULD_DEADLOCK, message, zones=waiter.zones, retreat_zone=ring.retreat)
+        return fx.Rejected(Rejection.WOULD_DEADLOCK, message, zones=waiter.zones, retreat_zone=retreat)
 
     # -- looking again -------------------------------------------------------------------------------------------
 
@@ -196,6 +198,8 @@ class Routing(State):
     def _ask_to_yield(self) -> None:
         idle = [a for a in self.routes.claimants() if not self.routes.remaining(a) and self._would_hear(a)]
         for agent_id, zone in self.routes.yield_requests(idle):
+            if zone in self.closures:
+                continue  # it would be turned away there
             last = self._asked_to_yield.get(agent_id)
             if last is None or self.now_ms - last >= YIELD_AGAIN_MS:
                 self._asked_to_yield[agent_id] = self.now_ms

@@ -128,3 +128,11 @@ def test_a_ring_that_closes_anew_is_told_at_once(fleet: Fleet) -> None:
     fleet.wait(LOOK_MS)
     fleet.claim("Second", "m", "t")
     assert only(fleet.ask("Second", "m", ms=300_000), fx.Rejected).reason is Rejection.WOULD_DEADLOCK
+
+
+def test_nobody_is_sent_to_draw_back_into_a_closed_zone(fleet: Fleet) -> None:
+    fleet.shut("o")
+    fleet.claim("First", "m", "a")
+    fleet.wait(LOOK_MS)
+    assert [(told.reason, told.retreat_zone) for told in fleet.refused] == [(Rejection.WOULD_DEADLOCK, "")]
+    assert fleet.refused[0].message.endswith("plan another way")
