@@ -9,13 +9,28 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import page
 from benchmarks.__main__ import NAMES, summary
+from benchmarks.charts import Chart
+from benchmarks.goals import GOALS
 from benchmarks.report import Report, medians, percentile
 from benchmarks.streams import WARM_S, Window
 
+ABOUT: page.Document = {
+    "machine": {
+        "measured_at": "2026-11-20T11:00:00",
+        "cores": 2,
+        "processor": "x",
+        "kernel": "6",
+        "load_average_1_min": 0.1,
+    },
+    "versions": {"python": "3.11.7"},
+}
+CONTENDED = ("hand_over_p50_ms", "hand_over_p99_ms", "grants", "out_of_order_percent", "most_over_fewest_grants")
 KEYS = {"machine", "versions", "figures", "ratios"}
 needs_etcd = pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is not installed")
 
@@ -98,3 +113,33 @@ def test_a_window_counts_only_what_ends_inside_it() -> None:
     time.sleep(0.05)
     window.paired(1.0)
     assert window.over() and window.pairs == 1
+
+
+def test_the_page_takes_its_figures_from_a_folder_and_leaves_other_parts_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "CHARTS", tmp_path)
+    figures = (
+        {f"zonelock_{key}": 1.5 for key in CONTENDED} | {f"etcd_lock_{key}": 123.4 for key in CONTENDED} | {"rounds": 2}
+    )
+    document: page.Document = {"figures": figures, "ratios": {}, **ABOUT}
+    text = "a\n<!-- measured: contended -->\nold\n<!-- end -->\nb\n<!-- measured: locks -->\nkept\n<!-- end -->\n"
+    filled = page.fill(text, {"contended": document})
+    assert "old" not in filled and "| hand-over, median, ms | 1.50 | 123 |" in filled
+    assert "kept" in filled and filled.startswith("a\n") and "\nb\n" in filled
+    assert page.fill(filled, {"contended": document}) == filled
+
+
+def test_every_goal_belongs_to_a_benchmark_and_has_one_bound() -> None:
+    for goal in GOALS:
+        assert goal.benchmark in NAMES
+        assert (goal.at_least is None) != (goal.at_most is None), goal.says
+    assert GOALS[0].met(1.3) and not GOALS[0].met(1.2)
+
+
+def test_a_chart_is_xml_with_a_line_and_a_name_for_each_series() -> None:
+    chart = Chart("times", "agents", "ms", {"a <b>": [(1, 2.0), (16, 3.0)], "c": [(1, 200.0), (16, math.nan)]})
+    root = ElementTree.fromstring(chart.svg())
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"times", "a <b>", "c", "1", "16"} <= set(texts)
+    assert len(list(root.iter("{http://www.w3.org/2000/svg}circle"))) == 3
