@@ -85,6 +85,8 @@ class Acquisition:
 
     def tell(self) -> None:
         """Says what was wrong since the last time, by name, with how often and the first words."""
+        behind = self.pace.late - self.problems.counts["late"]
+        self.problems.note("late", "the machine is too busy to play the source at its rate; give it more time", behind)
         for problems in (self.source.problems, self.problems):
             for name, count in sorted(problems.counts.items()):
                 new = count - self._told[name]

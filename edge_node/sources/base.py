@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from edge_node.channels import Channel
 
+CATCH_UP_S = 1.0
+"""A pump that was held up for no longer than this catches up; what it is behind beyond that stays lost."""
+
 DETAILS_MAX = 100
 """Kinds of problems whose first words are kept; all are counted."""
 
@@ -82,13 +85,13 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class Pace:
-    """Plays samples at `speed` times their rate; 0 is as fast as possible. `late_blocks` counts those that came after
-    their time by more than their own length.
+    """Plays samples at `speed` times their rate; 0 is as fast as possible. `late` counts how often the source fell
+    behind its time by more than CATCH_UP_S and was set back to it.
     """
 
     rate_hz: float
     speed: float = 1.0
-    late_blocks: int = 0
+    late: int = 0
     _began: float = field(default_factory=time.monotonic)
     _frames: int = 0
 
@@ -98,9 +101,8 @@ class Pace:
         if self.speed <= 0:
             return 0.0
         left = self._began + self._frames / (self.rate_hz * self.speed) - time.monotonic()
-        length = frames / (self.rate_hz * self.speed)
-        if left < -length:
-            # The time that is lost stays lost: catching up would send a burst that no machine ever made.
-            self.late_blocks += 1
+        if left < -CATCH_UP_S:
+            # Catching up with more would be a burst that laps every reader.
+            self.late += 1
             self._began -= left
         return max(0.0, left)

@@ -95,7 +95,7 @@ def produced(path: Path) -> tuple[int, int]:
 
 
 async def test_a_stopped_observer_is_reported_and_restarted_and_the_ring_goes_on(tmp_path: Path) -> None:
-    path = written(tmp_path, stall_ms=1_500)
+    path = written(tmp_path, stall_ms=4_000)
     async with running(path) as node:
         await node.features()
         stopped, before = node.child(Role.OBSERVER).pid, produced(path)

@@ -153,10 +153,13 @@ def test_a_repeated_replay_begins_again(tmp_path: Path) -> None:
     np.testing.assert_array_equal(next(blocks).samples, next(blocks).samples)
 
 
-def test_a_pace_says_how_long_to_wait_and_does_not_catch_up() -> None:
+def test_a_pace_says_how_long_to_wait_and_catches_up_with_little_only() -> None:
     pace = Pace(rate_hz=10.0, speed=2.0)
     assert pace.due_in_s(20) == pytest.approx(1.0, abs=0.05)
     pace._began -= 100.0
-    assert pace.due_in_s(20) == 0.0 and pace.late_blocks == 1
+    assert pace.due_in_s(20) == 0.0 and pace.late == 1
     assert pace.due_in_s(20) == pytest.approx(1.0, abs=0.05)
+    pace._began -= 2.5
+    assert pace.due_in_s(20) == 0.0 and pace.late == 1, "half a second behind is caught up with"
+    assert pace.due_in_s(20) == pytest.approx(0.5, abs=0.05)
     assert Pace(rate_hz=1.0, speed=0).due_in_s(1_000) == 0.0
