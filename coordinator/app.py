@@ -57,7 +57,7 @@ def open_store(config: CoordinatorConfig) -> Store:
         prefix=config.etcd_prefix,
         name=config.name or config.listen,
         lease_ms=config.lease_ms,
-        access=EtcdAccess(config.etcd_tls(), config.etcd_user, config.etcd_password()),
+        access=EtcdAccess(config.etcd_tls(), config.etcd_user, config.etcd_password),
     )
 
 

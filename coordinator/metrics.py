@@ -26,6 +26,9 @@ from coordinator.core.model import StopCause, ZoneState
 from coordinator.core.rejections import Refusal, Rejection
 from coordinator.observe import Observation, Spread
 
+FRESH_S = 0.1
+"""How long one text serves every scraper; making it takes a few milliseconds."""
+
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
 
 
@@ -215,14 +218,24 @@ class Metrics(Collector):
     def __init__(self, observation: Observation, tally: Tally) -> None:
         self._observation, self._tally = observation, tally
         self._process = ProcessCollector(registry=None)
+        self._making = asyncio.Lock()
+        self._made: tuple[float, bytes] = (-math.inf, b"")
 
     async def exposition(self) -> tuple[bytes, str]:
-        """The text and its content type. Family by family, so that a scrape never holds the event loop for long."""
+        """The text and its content type. However many scrape, it is made once in a while."""
+        async with self._making:
+            loop = asyncio.get_running_loop()
+            if loop.time() - self._made[0] >= FRESH_S:
+                self._made = (loop.time(), await self._text())
+            return self._made[1], CONTENT_TYPE_PLAIN_0_0_4
+
+    async def _text(self) -> bytes:
+        """Family by family, so that a scrape never holds the event loop for long."""
         parts = []
         for family in itertools.chain(self.collect(), self._process.collect()):
             parts.append(generate_latest(_One(family)))
             await asyncio.sleep(0)
-        return b"".join(parts), CONTENT_TYPE_PLAIN_0_0_4
+        return b"".join(parts)
 
     def collect(self) -> Iterator[Metric]:
         for row in TABLE:

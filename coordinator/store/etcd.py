@@ -18,9 +18,10 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from coordinator.store import etcd_txn
 from coordinator.store.etcd_client import (
@@ -469,7 +470,7 @@ class EtcdStore:
         """At most every quarter of the lease, in the background, and only after a commit (no zombie leader)."""
         due = committed_ms - self._renewed_ms >= self._granted_ms // 4
         if due and (self._renewal is None or self._renewal.done()):
-            self._renewal = asyncio.create_task(_quietly("renew the lease", self._renew(self._lease)))
+            self._renewal = asyncio.create_task(_quietly("renew the lease", partial(self._renew, self._lease)))
 
     async def _renew(self, lease: int) -> None:
         sent_ms = _now_ms()
@@ -482,7 +483,7 @@ class EtcdStore:
         due = self._compact_every and self._written >= self._compact_every
         if due and revision > self._compacted and (self._compaction is None or self._compaction.done()):
             self._compacted, self._written = revision, 0
-            compaction = self._client.compact(max(1, revision - KEEP_REVISIONS))
+            compaction = partial(self._client.compact, max(1, revision - KEEP_REVISIONS))
             self._compaction = asyncio.create_task(_quietly("compact etcd", compaction))
 
     def _require_open(self) -> None:
@@ -507,8 +508,9 @@ def version_warnings(members: Sequence[EndpointStatus]) -> list[str]:
     ]
 
 
-async def _quietly(what: str, work: Coroutine[object, object, None]) -> None:
+async def _quietly(what: str, work: Callable[[], Awaitable[None]]) -> None:
+    """`work` begins inside, so that a task which is cancelled before its first step leaves no coroutine behind."""
     try:
-        await work
+        await work()
     except StoreUnavailable as error:
         log.info("could not %s: %s", what, error)

@@ -7,6 +7,7 @@ whose token was refused provably did nothing, gets a new token, and is made once
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from grpc.aio import AioRpcError
@@ -24,11 +25,14 @@ _HAS_LEADER: _Metadata = (("hasleader", "true"),)
 
 @dataclass(frozen=True, slots=True)
 class EtcdAccess:
-    """How the members are reached: plainly without `tls`; without a `user` etcd may take one from our certificate."""
+    """How the members are reached: plainly without `tls`; without a `user` etcd may take one from our certificate.
+
+    `password` is asked for at every login, so that it can be changed under a running coordinator.
+    """
 
     tls: TlsFiles | None = None
     user: str = ""
-    password: str = field(default="", repr=False)
+    password: Callable[[], str] = field(default=str, repr=False)
 
 
 class LoginRefused(StoreError):
@@ -57,7 +61,7 @@ class Login:
             return self.latest
 
     async def _ask(self, endpoint: str, auth: rpc_pb2_grpc.AuthAsyncStub) -> str:
-        request = rpc_pb2.AuthenticateRequest(name=self._access.user, password=self._access.password)
+        request = rpc_pb2.AuthenticateRequest(name=self._access.user, password=self._access.password())
         try:
             reply = await auth.Authenticate(request, timeout=self._deadline_s, metadata=_HAS_LEADER)
         except AioRpcError as error:

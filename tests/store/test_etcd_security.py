@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest_asyncio
 from certificates import Authority
 from etcd_cluster import fresh_prefix
 
-from coordinator.store.etcd import EtcdStore, version_warnings
+from coordinator.store.etcd import EtcdStore, _quietly, version_warnings
 from coordinator.store.etcd_client import EndpointStatus, EtcdClient
 from coordinator.store.etcd_login import EtcdAccess, LoginRefused
 from coordinator.store.local_etcd import LocalEtcd
@@ -118,12 +120,18 @@ class Etcdctl:
     def __init__(self, endpoint: str) -> None:
         self._endpoint, self.login = endpoint, ""
 
-    def __call__(self, *words: str) -> str:
+    def __call__(self, *words: str, given: str | None = None) -> str:
         command = ["etcdctl", f"--endpoints={self._endpoint}", *words]
         if self.login:
             command.append(f"--user={self.login}")
         run = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=20, env={**os.environ, "ETCDCTL_API": "3"}
+            command,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+            env={**os.environ, "ETCDCTL_API": "3"},
         )
         assert run.returncode == 0, run.stderr
         return run.stdout
@@ -151,7 +159,7 @@ async def locked(etcd_binary: Path, tmp_path: Path) -> AsyncIterator[tuple[Local
 def opened(
     cluster: LocalEtcd, *, user: str = "zonelock", password: str = PASSWORD, prefix: str = "zonelock/"
 ) -> EtcdStore:
-    return EtcdStore(cluster.endpoints, prefix=prefix, access=EtcdAccess(None, user, password))
+    return EtcdStore(cluster.endpoints, prefix=prefix, access=EtcdAccess(None, user, lambda: password))
 
 
 async def test_a_user_leads_commits_and_resigns(locked: tuple[LocalEtcd, Etcdctl]) -> None:
@@ -163,6 +171,16 @@ async def test_a_user_leads_commits_and_resigns(locked: tuple[LocalEtcd, Etcdctl
     await store.close()
     kept = json.loads(await asyncio.to_thread(ctl, "get", "--prefix", "zonelock/", "--keys-only", "-w", "json"))
     assert len(kept["kvs"]) == 2, "the record and the tick; the leader key is gone with its lease"
+
+
+async def test_work_behind_a_commit_that_is_cancelled_before_its_first_step_leaves_nothing_behind() -> None:
+    async def renew(lease: int) -> None:
+        raise AssertionError(f"lease {lease} was renewed although the store closed first")
+
+    task = asyncio.create_task(_quietly("renew the lease", partial(renew, 7)))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    gc.collect()  # a coroutine that never began is a warning, and so a failure, here
 
 
 async def until_committed(store: EtcdStore, writes: dict[str, bytes | None]) -> None:
@@ -195,9 +213,25 @@ async def test_a_token_that_ended_is_replaced_in_the_middle_of_a_write(locked: t
         await store.close()
 
 
+async def test_a_password_can_be_changed_under_a_running_coordinator(locked: tuple[LocalEtcd, Etcdctl]) -> None:
+    cluster, ctl = locked
+    written = [PASSWORD]
+    store = EtcdStore(cluster.endpoints, prefix="zonelock/", access=EtcdAccess(None, "zonelock", lambda: written[-1]))
+    try:
+        await store.lead()
+        await store.load()
+        await asyncio.to_thread(ctl, "user", "passwd", "--interactive=false", "zonelock", given="another")
+        with pytest.raises(StoreUnavailable, match="etcd_password_file"):
+            await store.commit({"unit/Z_1/0": b"held"})
+        written.append("another")
+        await store.commit({"unit/Z_1/0": b"held"})
+    finally:
+        await store.close()
+
+
 async def test_a_token_that_expired_is_replaced(locked: tuple[LocalEtcd, Etcdctl]) -> None:
     cluster, _ = locked
-    client = EtcdClient(cluster.endpoints, access=EtcdAccess(None, "zonelock", PASSWORD))
+    client = EtcdClient(cluster.endpoints, access=EtcdAccess(None, "zonelock", lambda: PASSWORD))
     try:
         await client.read_key(b"zonelock/leader")
         first = client.token
@@ -238,7 +272,7 @@ async def test_no_login_and_a_foreign_prefix_say_what_to_do(locked: tuple[LocalE
     cluster, _ = locked
     for access, said in (
         (EtcdAccess(), "etcd_user and etcd_password_file"),
-        (EtcdAccess(None, "zonelock", PASSWORD), "grant-permission"),
+        (EtcdAccess(None, "zonelock", lambda: PASSWORD), "grant-permission"),
     ):
         client = EtcdClient(cluster.endpoints, access=access)
         try:
@@ -249,7 +283,7 @@ async def test_no_login_and_a_foreign_prefix_say_what_to_do(locked: tuple[LocalE
 
 
 def test_a_password_is_never_shown() -> None:
-    assert PASSWORD not in repr(EtcdAccess(None, "zonelock", PASSWORD))
+    assert PASSWORD not in repr(EtcdAccess(None, "zonelock", lambda: PASSWORD))
 
 
 async def test_a_login_for_an_etcd_without_authentication_says_so(etcd_binary: Path) -> None:
