@@ -1,7 +1,8 @@
 """How long agents get no grant when the leader is killed, ended, frozen or cut off; beside an etcd election.
 
 Three coordinators, three etcd members, agents under load. The gap is the agents' own: from the last grant before to the
-first after. Every round also checks what must hold: nobody is let in twice, tokens rise, no grant is lost, no stop.
+first after. Every round also checks what must hold: nobody is let in twice, tokens rise, no grant is lost, no stop;
+and the checkers of `chaos.check` read the history that the coordinators wrote.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from zonelock_client import Operator
 from zonelock_sim.cluster import LocalCluster
 
 from benchmarks.report import Effort, Report, percentile
+from chaos.check import judge
 from chaos.live.crew import Crew, change_of_leader, settled, way_to_etcd, write_floor
 from chaos.live.relay import Relay
 from coordinator.store import etcd_txn
@@ -67,18 +69,23 @@ def report(rounds: int, gaps: Mapping[str, Sequence[float]]) -> Report:
 async def measure(mode: str, rounds: int) -> list[float]:
     """The gap of each round, in seconds. Raises AssertionError when a promise was broken in one."""
     with tempfile.TemporaryDirectory(prefix="zonelock-failover-") as folder:
-        cluster = LocalCluster(write_floor(Path(folder)))
+        cluster = LocalCluster(write_floor(Path(folder)), history=Path(folder))
         await cluster.start_etcd()
         try:
             if mode != CUT:
-                return await _rounds(cluster, mode, rounds, {})
-            async with way_to_etcd(cluster) as relays:
-                try:
-                    return await _rounds(cluster, mode, rounds, relays)
-                finally:
-                    await cluster.stop()
+                gaps = await _rounds(cluster, mode, rounds, {})
+            else:
+                async with way_to_etcd(cluster) as relays:
+                    try:
+                        gaps = await _rounds(cluster, mode, rounds, relays)
+                    finally:
+                        await cluster.stop()
         finally:
             await cluster.stop()
+        verdict = await asyncio.to_thread(judge, mode, (), sorted(str(p) for p in Path(folder).glob("*.jsonl")))
+        if verdict.problem or verdict.violations:
+            raise AssertionError(f"{mode}: {verdict.problem or verdict.violations[0]}")
+        return gaps
 
 
 async def _rounds(cluster: LocalCluster, mode: str, rounds: int, relays: Mapping[int, list[Relay]]) -> list[float]:

@@ -58,15 +58,18 @@ class LocalCluster:
         settings: Sequence[str] = (),
         etcd_flags: Sequence[str] = (),
         fixed_ports: bool = False,
+        history: Path | None = None,
         log_level: str = "warning",
     ) -> None:
-        """`settings` are further lines of every coordinator's config file; `fixed_ports`: 7600 upwards if free."""
+        """`settings` are further lines of every coordinator's config file; `fixed_ports`: 7600 upwards if free;
+        `history`: a folder where each coordinator writes down what happens, as `NAME.jsonl`.
+        """
         if not 1 <= coordinators <= MAX_COORDINATORS:
             raise SimError(f"coordinators is {coordinators}; use 1 to {MAX_COORDINATORS}, 3 is usual")
         self._floor, self._count, self._members = floor, coordinators, etcd_members
         self._given_dir, self._assume_empty = data_dir, assume_empty
         self._settings, self._etcd_flags = tuple(settings), tuple(etcd_flags)
-        self._fixed_ports, self._log_level = fixed_ports, log_level
+        self._fixed_ports, self._history, self._log_level = fixed_ports, history, log_level
         self._dir: Path | None = None
         self._etcd: LocalEtcd | None = None
         self.places: list[Place] = []
@@ -130,6 +133,8 @@ class LocalCluster:
         arguments += ["--store", f"etcd:{','.join(ways)}", "-o", "json", "--log-level", self._log_level]
         if self._floor is not None:
             arguments += ["--floor", str(self._floor)]
+        if self._history is not None:
+            arguments += ["--history", str(self._history / f"{place.name}.jsonl")]
         if self._assume_empty:
             arguments.append("--assume-empty")
         process = ServeProcess(arguments)
