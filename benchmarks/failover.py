@@ -82,7 +82,7 @@ async def measure(mode: str, rounds: int) -> list[float]:
                         await cluster.stop()
         finally:
             await cluster.stop()
-        verdict = await asyncio.to_thread(judge, mode, (), sorted(str(p) for p in Path(folder).glob("*.jsonl")))
+        verdict = await asyncio.to_thread(judge, mode, (), [f"{folder}/{place.name}.jsonl" for place in cluster.places])
         if verdict.problem or verdict.violations:
             raise AssertionError(f"{mode}: {verdict.problem or verdict.violations[0]}")
         return gaps

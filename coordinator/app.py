@@ -100,6 +100,7 @@ class Coordinator:
             check_invariants=config.check_invariants,
             pending=PendingStops(path) if path is not None else None,
             marks=HighWater(marks, self.floor.site) if marks is not None else None,
+            audit_file=config.audit_file(),
             outputs=(LogOutput(), *hooks),
             hooks=AllHooks((self.observation, *((watch(self.floor.spec(), config),) if watch is not None else ()))),
         )

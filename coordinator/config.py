@@ -235,6 +235,11 @@ class CoordinatorConfig(BaseModel):
         """
         return self._own_file("pending-stops")
 
+    def audit_file(self) -> Path | None:
+        """Likewise, for audit entries that the ledger has no room for any more."""
+        path = self._own_file("audit")
+        return None if path is None else path.with_suffix(".jsonl")
+
     def high_water_file(self) -> Path | None:
         """Likewise, for how far this coordinator has seen the ledger; but nowhere in the common folder for one whose
         port is left to chance, which shares its name with all of its kind.

@@ -19,8 +19,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
+from coordinator.audit_archive import AuditArchive
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.invariants import check
@@ -101,6 +103,7 @@ class Runtime:
         check_invariants: bool = False,
         pending: PendingStops | None = None,
         marks: HighWater | None = None,
+        audit_file: Path | None = None,
         outputs: Sequence[StopOutput] = (),
         hooks: Hooks | None = None,
         now_ms: Callable[[], int] = boottime_ms,
@@ -130,6 +133,7 @@ class Runtime:
         self._doubted_ms: int | None = None
         self._hooks = hooks or Hooks()
         self.safeguards = Safeguards(pending, outputs, now_ms, marks)
+        self._archive = AuditArchive(audit_file, self.safeguards.alarm)
         self.standby = Standby(floor, store, self.safeguards, now_ms)
         self._leaving = False
         self._left = asyncio.Event()
@@ -375,6 +379,7 @@ class Runtime:
         loaded = await self._load_patiently()
         self.epoch = loaded.epoch
         ledger = codec.decode_ledger(loaded)
+        self._archive.loaded(loaded.records)
         self._fail_all(Refusal.COMMIT_UNCERTAIN, "the coordinator has reloaded its ledger; ask again")
         now_ms = self.now_ms()
         self._steps.clear()
@@ -464,10 +469,12 @@ class Runtime:
 
     async def _commit(self, writes: dict[str, fx.Write]) -> None:
         encoded = {key: codec.encode(w.record) if w.record is not None else None for key, w in writes.items()}
+        encoded = await self._archive.before(encoded)
         began_s = time.perf_counter()
         began_ms, revision = await self._commit_patiently(encoded)
         self._last_commit_ms = began_ms
         self.commits += 1
+        self._archive.committed(encoded)
         self._hooks.committed(len(encoded), time.perf_counter() - began_s)
         self._hooks.wrote(writes, self.epoch, revision)
         for write in writes.values():

@@ -73,6 +73,7 @@ RULES = (
     Rule("coordinator.tls"),
     Rule("coordinator.store", ("coordinator.core", "coordinator.tls")),
     Rule("coordinator.durable_file", ()),
+    Rule("coordinator.audit_archive", ()),
     Rule("coordinator.pending_stops", ("coordinator.core", "coordinator.durable_file")),
     Rule("coordinator.high_water", ("coordinator.core", "coordinator.durable_file")),
     Rule("coordinator.stop_output", ("coordinator.core",)),
@@ -84,6 +85,7 @@ RULES = (
     Rule(
         "coordinator.runtime",
         (
+            "coordinator.audit_archive",
             "coordinator.core",
             "coordinator.high_water",
             "coordinator.hooks",

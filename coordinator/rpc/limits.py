@@ -65,6 +65,9 @@ class RpcLimits:
     answer_ms: int = 10_000
     """How long a unary call waits for a commit before it says COMMIT_UNCERTAIN."""
 
+    stop_answer_ms: int = 3_000
+    """The same for a stop, which has left by then: who asked should soon hear that it is not known to be durable."""
+
     watch_interval_ms: int = 100
     refresh_ms: int = 1_000
     """How often a watched floor's ageing figures are sent again though nothing happened."""

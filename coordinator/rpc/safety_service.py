@@ -72,7 +72,7 @@ class SafetyService(sgrpc.SafetyServiceServicer):
             agent_id=agent_id,
         )
         try:
-            stops = await self._stops_of(call, event)
+            stops = await self._stops_of(call, event, self._limits.stop_answer_ms)
         except RequestRefused as refused:
             if refused.refusal is not Refusal.COMMIT_UNCERTAIN:
                 raise
@@ -261,18 +261,18 @@ class SafetyService(sgrpc.SafetyServiceServicer):
             return None
         return await self._line.recorded(stop_id)
 
-    async def _stops_of(self, call: UnaryCall, event: ev.Event) -> list[fpb.Stop]:
-        answer = await _one_answer(call, event)
+    async def _stops_of(self, call: UnaryCall, event: ev.Event, within_ms: int = 0) -> list[fpb.Stop]:
+        answer = await _one_answer(call, event, within_ms)
         if not isinstance(answer, fx.StopsReported):
             raise TypeError(f"the core answered {type(event).__name__} with {type(answer).__name__}")
         now_ms = self._runtime.now_ms()
         return [reported_stop_message(self._runtime.machine, record, now_ms) for record in answer.stops]
 
 
-async def _one_answer(call: UnaryCall, event: ev.Event) -> fx.Answer:
+async def _one_answer(call: UnaryCall, event: ev.Event, within_ms: int = 0) -> fx.Answer:
     try:
         call.submit(event)
-        return await call.answer()
+        return await call.answer(within_ms)
     finally:
         call.close()
 

@@ -78,9 +78,9 @@ class UnaryCall:
         if self._final.done() and not self._final.cancelled():
             self._final.exception()  # read, so that an unread failure is not reported as lost
 
-    async def answer(self) -> fx.Answer:
+    async def answer(self, within_ms: int = 0) -> fx.Answer:
         """The final answer. Raises RequestRefused; COMMIT_UNCERTAIN when no commit follows in time."""
-        done, _ = await asyncio.wait({self._final}, timeout=self._limits.answer_ms / 1_000)
+        done, _ = await asyncio.wait({self._final}, timeout=(within_ms or self._limits.answer_ms) / 1_000)
         if not done:
             raise self._uncommitted()
         return self._final.result()

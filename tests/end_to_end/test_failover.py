@@ -9,13 +9,19 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from zonelock_client import Operator, RequestError
+from etcd_cluster import make_space
+from zonelock_client import LinkLost, Operator, RequestError, connect
 from zonelock_sim.cluster import LocalCluster
 
-from chaos.live.crew import Crew, at_work, change_of_leader, describe, leader_of, settled, write_floor
+from chaos.live.crew import Crew, at_work, change_of_leader, describe, leader_of, settled, way_to_etcd, write_floor
+from coordinator.store import etcd_txn
+from coordinator.store.etcd_client import EtcdClient
+from coordinator.store.etcdpb import rpc_pb2
+from coordinator.store.port import StoreUnavailable
 
 
 @pytest.fixture
@@ -94,6 +100,83 @@ async def test_operators_are_served_by_a_standby_through_the_leader(cluster: Loc
             await beside.stops()
         assert elsewhere.value.reason == "NOT_LEADER"
         assert elsewhere.value.metadata["leader"] == cluster.places[leader].listen
+
+
+@pytest.mark.timeout(120)
+async def test_a_leader_whose_requests_no_longer_reach_etcd_falls_and_its_late_ones_change_nothing(
+    tmp_path: Path, etcd_binary: Path
+) -> None:
+    """What it sent waits in the network and arrives after another has taken over: only the fence keeps that out."""
+    cluster = LocalCluster(write_floor(tmp_path))
+    await cluster.start_etcd()
+    async with way_to_etcd(cluster) as relays:
+        try:
+            await cluster.start()
+            async with at_work(cluster) as crew:
+                leader = await settled(cluster)
+                for relay in relays[leader]:
+                    relay.hold()
+                await change_of_leader(cluster, leader)
+                await crew.granted(50)
+                for relay in relays[leader]:
+                    relay.let_through()
+                await crew.granted(50)
+                assert await settled(cluster) != leader
+        finally:
+            await cluster.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+async def test_a_full_etcd_grants_nothing_stops_all_the_same_and_goes_on_when_it_has_space(
+    tmp_path: Path, etcd_binary: Path
+) -> None:
+    flags = ("--quota-backend-bytes", "25000000")
+    async with LocalCluster(write_floor(tmp_path), etcd_flags=flags) as cluster:
+        leader = cluster.places[await settled(cluster)].listen
+        halted = asyncio.Event()
+        async with (
+            connect(cluster.target, agent_id="A", on_halt=lambda halt: halted.set()) as agent,
+            Operator(leader, operator="mara") as operator,
+        ):
+            held = await agent.acquire("Z_00", expected_ms=50_000)
+            await fill(cluster.etcd.endpoints)
+            with pytest.raises(RequestError) as refused:
+                await operator.trip_stop("smoke", zone="Z_00")
+            assert refused.value.reason == "COMMIT_UNCERTAIN"  # it left; nobody can say that it is durable
+            await halted.wait()
+            assert await held.lost == "stopped"
+            with pytest.raises(LinkLost, match="alarm disarm"):
+                await connect(leader, agent_id="B", connect_timeout_s=5)
+            await make_space(cluster.etcd.endpoints)
+            await reset_all(cluster)
+            await agent.stop_cleared()
+            grant = await agent.acquire("Z_00", expected_ms=50_000)
+            await grant.cleared()
+
+
+async def reset_all(cluster: LocalCluster) -> None:
+    """As soon as somebody leads again and every agent in scope has been heard."""
+    async with Operator(cluster.target, operator="mara") as operator:
+        while True:
+            with suppress(RequestError):
+                stops = await operator.stops()
+                await operator.reset([stop.stop_id for stop in stops], "looked: nothing burns")
+                return
+            await asyncio.sleep(0.1)
+
+
+async def fill(endpoints: list[str]) -> None:
+    """Rewrites a foreign key until etcd refuses: all history, which a compaction drops."""
+    client = EtcdClient(endpoints)
+    try:
+        for _ in range(100):
+            put = etcd_txn.put(b"ballast", b"x" * 900_000)
+            await client.txn(rpc_pb2.TxnRequest(success=[put]), repeatable=True)
+    except StoreUnavailable:
+        return
+    finally:
+        await client.close()
 
 
 @pytest.mark.slow
