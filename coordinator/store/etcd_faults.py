@@ -33,7 +33,7 @@ _BY_DETAILS = {
     "not capable": Fault.ELSEWHERE,
     # Raised before proposing, when applying lags behind.
     "too many requests": Fault.ELSEWHERE,
-    # Checked before proposing, and again when applying: there the write that went over the quota is kept all the same.
+    # Checked before proposing, and again when applying: there a write that goes over the quota is kept all the same.
     "mvcc: database space exceeded": Fault.UNCERTAIN,
     # Checked before proposing; users and roles that changed meanwhile, when applying, instead of it.
     "invalid auth token": Fault.LOGIN,
