@@ -110,6 +110,8 @@ class _Exclusion:
     def _forget_unlisted(self, line: Line, agent: str) -> None:
         """What a welcome does not list of a grant was given back, though nobody may have heard the answer."""
         listed = {(grant["token"], zone) for grant in granted_in(line) for zone in grant["zones"]}
+        # What it lists was not given back after all: a client that begins anew uses it, another says so once more.
+        self.returned -= {(agent, token, zone) for token, zone in listed}
         for (who, token), zones in self.withdrawn.items():
             for zone in [z for z in zones if who == agent and (token, z) not in listed]:
                 del zones[zone]

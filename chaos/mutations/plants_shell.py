@@ -36,20 +36,22 @@ def _ack_before_commit(patch: Patch) -> None:
 
 @mutation(SHELL, "stop_after_commit", "a stop waits for its commit like everything else", "I4")
 def _stop_after_commit(patch: Patch) -> None:
-    waiting: dict[Runtime, list[fx.Send]] = {}
+    waiting: dict[Runtime, list[Sequence[fx.Send]]] = {}
 
     def hold(original: Any) -> Any:
         def let_go(self: Runtime, stops: Sequence[fx.Send]) -> None:
-            waiting.setdefault(self, []).extend(stops)
+            waiting.setdefault(self, []).append(stops)
 
         let_go.__wrapped__ = original  # type: ignore[attr-defined]
         return let_go
 
     def make(original: Any) -> Any:
         def release(self: Runtime, batch: list[fx.Step], sealed: dict[int, int]) -> None:
-            stops = waiting.pop(self, [])
-            if stops:
+            held, made = waiting.get(self, []), {id(step.stops) for step in batch}
+            last = max((i for i, stops in enumerate(held) if id(stops) in made), default=-1)
+            for stops in held[: last + 1]:  # those of this batch, and what was decided before it
                 vars(Runtime)["_let_go"].__wrapped__(self, stops)
+            del held[: last + 1]
             original(self, batch, sealed)
 
         return release
