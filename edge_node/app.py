@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edge_node.config import EdgeConfig, load
 from edge_node.entries import BadEntry, Entry, Kind, anomaly_of, incident
+from edge_node.keeping import Bringing, start_bringing
 from edge_node.link import Link
 from edge_node.ring import remove_stale
 from edge_node.sink import JsonLinesSink, Sink
@@ -74,6 +75,20 @@ class EdgeNode:
                 self.keep(incident("node", "link_failed", repr(error)))
             await asyncio.sleep(LINK_RETRY_S)
 
+    def _start_uploads(self) -> Callable[[], None]:
+        """Returns what ends them."""
+        config = self.config.snapshots
+        if config is None or not config.url:
+            return lambda: None
+        loop = asyncio.get_running_loop()
+
+        def say(entry: Entry) -> None:
+            # After the loop's end there is nobody left to tell.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self.keep, entry)
+
+        return start_bringing(Bringing(config, [source.name for source in self.config.sources], say)).set
+
     async def run(self) -> None:
         """Until SIGTERM or SIGINT, `supervisor.end()`, or the end of every source."""
         for path in remove_stale(self.config.ring.folder):
@@ -82,11 +97,13 @@ class EdgeNode:
         for number in ENDING:
             loop.add_signal_handler(number, self.supervisor.end)
         linked = asyncio.create_task(self._keep_link(self.link)) if self.link is not None else None
+        end_uploads = self._start_uploads()
         try:
             await self.supervisor.run()
         finally:
             for number in ENDING:
                 loop.remove_signal_handler(number)
+            end_uploads()
             if linked is not None:
                 linked.cancel()
                 with suppress(asyncio.CancelledError):

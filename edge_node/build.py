@@ -18,6 +18,9 @@ from edge_node.config import (
     ReplaySourceConfig,
     SourceConfig,
 )
+from edge_node.drift.fusion import Group
+from edge_node.drift.kalman import Model
+from edge_node.drift.watch import DriftWatch
 from edge_node.dsp.baseline import LearnedBaseline
 from edge_node.dsp.bearings import Bearing, Fault
 from edge_node.dsp.features import Plan
@@ -112,6 +115,25 @@ def plan_of(config: EdgeConfig, channels: tuple[Channel, ...], rate_hz: float) -
         acceleration_m_s2=f.acceleration_m_s2,
         full_scale=full.pop() if len(full) == 1 else 0.0,
     )
+
+
+def drift_of(config: EdgeConfig, source: str, channels: tuple[Channel, ...]) -> DriftWatch | None:
+    """The watch over the source's groups of sensors; None when it has none."""
+    groups = [
+        (
+            Group(g.name, g.sensors, g.tolerance, g.reference),
+            Model(
+                noise=g.noise,
+                value_drift=g.value_drift,
+                bias_drift=g.bias_drift,
+                rate_drift=g.rate_drift,
+                first_bias=g.first_bias,
+            ),
+        )
+        for g in config.groups
+        if g.source == source
+    ]
+    return DriftWatch(groups, [c.name for c in channels]) if groups else None
 
 
 def rule_of(config: EdgeConfig, channels: tuple[Channel, ...], plan: Plan) -> Rule:

@@ -20,6 +20,8 @@ from edge_node.findings import Severity
 from edge_node.policy import Action
 from edge_node.ring import DEFAULT_FOLDER
 from edge_node.ring.segments import NAME
+from edge_node.snapshots.spool import SPOOL_BYTES_MIN
+from edge_node.snapshots.upload import known_store
 
 PORT_MAX = 65_535
 SOURCES_MAX = 64
@@ -225,6 +227,54 @@ class SinkConfig(Part):
     files_max: int = Field(default=4, ge=1, le=1_000, description="Files kept, the current one included.")
 
 
+class SnapshotsConfig(Part):
+    folder: Path = Field(default=Path("snapshots"), description="Relative paths count from this file.")
+    bytes_max: int = Field(default=256 << 20, ge=SPOOL_BYTES_MIN, description="Of each source's snapshots on site.")
+    severity: Severity = Field(default=Severity.ALARM, description="NOTICE, WARN or ALARM: kept from there on.")
+    url: str = Field(default="", description="An fsspec URL to upload to, such as s3://bucket/line-3; empty: none.")
+
+    @field_validator("severity", mode="before")
+    @classmethod
+    def _by_name(cls, value: object) -> object:
+        if isinstance(value, Severity):
+            return value
+        if not isinstance(value, str) or value.upper() not in Severity.__members__:
+            raise ValueError(f"must be one of {', '.join(Severity.__members__)}")
+        return Severity[value.upper()]
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value:
+            known_store(value)
+        return value
+
+
+class GroupConfig(Part):
+    """Sensors of one source that measure the same quantity; deviations in its unit and seconds."""
+
+    name: str
+    source: str
+    sensors: tuple[str, ...] = Field(min_length=1, description="Names of channels; numbered ones as acc1, acc2.")
+    tolerance: float = Field(gt=0, description="The bias that calls for recalibration.")
+    reference: str = Field(default="", description="The sensor whose bias is known to be nothing, if there is one.")
+    noise: float = Field(gt=0, description="Standard deviation of one window's mean.")
+    value_drift: float = Field(gt=0, description="How far the quantity itself wanders within a second.")
+    bias_drift: float = Field(default=0.0, ge=0)
+    rate_drift: float = Field(default=0.0, ge=0)
+    first_bias: float = Field(default=1.0, ge=0, description="How large biases may be to begin with.")
+
+    _check_name = field_validator("name")(_name)
+
+    @model_validator(mode="after")
+    def _reference_fits(self) -> Self:
+        if self.reference and self.reference not in self.sensors:
+            raise ValueError(f"reference = {self.reference!r}: must be one of {', '.join(self.sensors)}")
+        if len(set(self.sensors)) != len(self.sensors):
+            raise ValueError("sensors: one stands there twice; name each once")
+        return self
+
+
 class CoordinatorConfig(Part):
     target: str = Field(description="HOST:PORT of every coordinator, with commas between.")
     zones: tuple[str, ...] = Field(default=(), description="Closed by `close`; the first one's stop group is stopped.")
@@ -264,6 +314,8 @@ class EdgeConfig(Part):
     features: FeaturesConfig = FeaturesConfig()
     rule: RuleConfig = RuleConfig()
     sink: SinkConfig = SinkConfig()
+    snapshots: SnapshotsConfig | None = None
+    groups: tuple[GroupConfig, ...] = ()
     coordinator: CoordinatorConfig | None = None
     stall_ms: int = Field(default=5_000, ge=500, le=600_000, description="A child without a sign of life is restarted.")
 
@@ -284,7 +336,29 @@ class EdgeConfig(Part):
                     f"features.resonance_hz = {[low, high]}: must rise and lie within 0 to {rate / 2} Hz, half the "
                     f"rate of {source.name}; choose the band in which the bearing rings"
                 )
+        self._check_groups()
         return self
+
+    def _check_groups(self) -> None:
+        channels = {
+            source.name: {f"{c.name}{n}" for c in source.channels if c.count > 1 for n in range(1, c.count + 1)}
+            | {c.name for c in source.channels if c.count == 1}
+            for source in self.sources
+        }
+        names = [group.name for group in self.groups]
+        for group in self.groups:
+            if names.count(group.name) > 1:
+                raise ValueError(f"groups: {group.name!r} stands there twice; give each its own name")
+            if group.source not in channels:
+                raise ValueError(f"groups.source = {group.source!r}: must be one of {', '.join(sorted(channels))}")
+            unknown = [sensor for sensor in group.sensors if sensor not in channels[group.source]]
+            if unknown:
+                raise ValueError(f"groups.sensors = {unknown[0]!r}: no channel of {group.source} has that name")
+
+    @property
+    def notes_folder(self) -> Path:
+        """Where it is noted that a sensor was recalibrated."""
+        return self.sink.path.parent / "recalibrated"
 
     def source(self, name: str) -> SourceConfig:
         """Raises ConfigError with the names that there are."""
@@ -318,7 +392,10 @@ def load(path: Path) -> EdgeConfig:
         s.model_copy(update={"path": here / s.path}) if isinstance(s, ReplaySourceConfig) else s for s in made.sources
     ]
     sink = made.sink.model_copy(update={"path": here / made.sink.path})
-    return made.model_copy(update={"sources": tuple(sources), "sink": sink})
+    changed: dict[str, Any] = {"sources": tuple(sources), "sink": sink}
+    if made.snapshots is not None:
+        changed["snapshots"] = made.snapshots.model_copy(update={"folder": here / made.snapshots.folder})
+    return made.model_copy(update=changed)
 
 
 def _problems(error: ValidationError) -> list[str]:

@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from edge_node.findings import Anomaly, FeatureBatch, Heartbeat, Provenance, Quality, Severity
+from edge_node.drift.fusion import Fused
+from edge_node.findings import Anomaly, FeatureBatch, Heartbeat, Provenance, Quality, Recalibration, Severity
 
 LINE_BYTES_MAX = 64 << 20
 """A line of features of as many channels as a ring takes fits; what is longer is not one of ours."""
@@ -35,6 +36,9 @@ class Kind(StrEnum):
     HEARTBEAT = "heartbeat"
     INCIDENT = "incident"
     ACTION = "action"
+    SNAPSHOT = "snapshot"
+    FUSED = "fused"
+    RECALIBRATION = "recalibration"
     GAP = "gap"
 
 
@@ -117,6 +121,32 @@ def of_features(batch: FeatureBatch, channels: Sequence[str], provenance: Proven
             "bad": bad,
         },
     )
+
+
+def snapshot(source: str, name: str, size_bytes: int, anomaly: Anomaly, lost: int) -> Entry:
+    """A raw window was kept; `lost` counts those evicted before their upload since the observer started."""
+    about = {"channel": anomaly.channel, "measure": anomaly.measure, "severity": anomaly.severity.name}
+    return Entry(Kind.SNAPSHOT, source, {"name": name, "size_bytes": size_bytes, **about, "lost": lost})
+
+
+def of_fused(source: str, values: Sequence[Fused]) -> Entry:
+    """The value of every group of sensors."""
+    groups = [asdict(one) | {"suspicious": list(one.suspicious)} for one in values]
+    for group in groups:
+        group["value"], group["half_width"] = plain([group["value"], group["half_width"]])
+    return Entry(Kind.FUSED, source, {"groups": groups})
+
+
+def of_recalibration(source: str, item: Recalibration) -> Entry:
+    """An item to recalibrate a sensor was opened."""
+    bias, half_width = plain([item.bias, item.half_width])
+    about = {"group": item.group, "sensor": item.sensor, "reason": item.reason}
+    return Entry(Kind.RECALIBRATION, source, {"what": "opened", **about, "bias": bias, "half_width": half_width})
+
+
+def of_recalibrated(source: str, group: str, sensor: str, by: str) -> Entry:
+    """Somebody recalibrated a sensor: its item is closed."""
+    return Entry(Kind.RECALIBRATION, source, {"what": "closed", "group": group, "sensor": sensor, "by": by})
 
 
 def incident(source: str, what: str, detail: str, **more: Any) -> Entry:

@@ -13,18 +13,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from edge_node import entries
-from edge_node.build import plan_of, rule_of
+from edge_node.build import drift_of, plan_of, rule_of
 from edge_node.channels import Window
 from edge_node.children import end_with_parent
 from edge_node.config import ConfigError, EdgeConfig, load
+from edge_node.drift.watch import DriftWatch, take_notes
 from edge_node.dsp.features import BadWindow, Extractor
 from edge_node.dsp.heartbeat import Pulse
 from edge_node.dsp.rules import Rule
 from edge_node.dsp.throttle import Throttle
 from edge_node.dsp.windows import hop_of
 from edge_node.entries import Entry
-from edge_node.findings import FeatureBatch, Quality
+from edge_node.findings import Anomaly, FeatureBatch, Quality
+from edge_node.keeping import Keeper
 from edge_node.looking import Look
 from edge_node.ring import RingError
 
@@ -33,6 +37,9 @@ IDLE_S = 0.005
 
 ATTACH_WITHIN_S = 0.5
 """It tries again after that, so that it can say that it lives while it waits for a writer."""
+
+NOTES_EVERY_S = 1.0
+"""How often it looks whether somebody noted that a sensor was recalibrated."""
 
 PATIENT_TURNS = 4
 """Attempts that may fail before it complains: a writer needs a moment to start."""
@@ -51,6 +58,9 @@ class Observer:
         self._rule: Rule | None = None
         self._extractor: Extractor | None = None
         self._next_report = 0.0
+        self._keeper = Keeper(config.snapshots, name) if config.snapshots is not None else None
+        self._drift: DriftWatch | None = None
+        self._next_notes = 0.0
         self._told = ""
         self._failures = 0
 
@@ -103,6 +113,7 @@ class Observer:
         plan = plan_of(self.config, look.channels, look.rate_hz)
         if self._extractor is None or self._extractor.plan != plan or self._rule is None:
             self._extractor, self._rule = Extractor(plan), rule_of(self.config, look.channels, plan)
+            self._drift = drift_of(self.config, self.name, look.channels)
         self._epoch = look.reader.epoch
         self._told = ""
         self.say(entries.incident(self.name, "observing", f"epoch {self._epoch}", rule=self._rule.version))
@@ -127,11 +138,34 @@ class Observer:
             else:
                 self.pulse.anomalies += 1
                 self.say(entries.of_anomaly(passed))
+                self._keep(look, window, passed)
         self._note_quality(look, batch)
+        self._watch_drift(window, batch)
         now = time.monotonic()
         if now >= self._next_report:
             self._next_report = now + self.config.features.report_every_s
             self.say(entries.of_features(batch, [c.name for c in look.channels], look.provenance(window)))
+            if self._drift is not None:
+                self.say(entries.of_fused(self.name, self._drift.fused()))
+
+    def _keep(self, look: Look, window: Window, anomaly: Anomaly) -> None:
+        if self._keeper is not None:
+            told = self._keeper.keep(window, look.channels, anomaly.provenance, anomaly)
+            if told is not None:
+                self.say(told)
+
+    def _watch_drift(self, window: Window, batch: FeatureBatch) -> None:
+        """The windows' means are the readings; one that cannot be trusted is none."""
+        if self._drift is None:
+            return
+        sound = np.array([quality in (Quality.OK, Quality.MISSING) for quality in batch.quality])
+        for item in self._drift.take(np.where(sound, batch.mean, np.float32(np.nan)), window.t_ns):
+            self.say(entries.of_recalibration(self.name, item))
+        now = time.monotonic()
+        if now >= self._next_notes:
+            self._next_notes = now + NOTES_EVERY_S
+            for note in take_notes(self.config.notes_folder, self._drift):
+                self.say(entries.of_recalibrated(self.name, note.group, note.sensor, note.by))
 
     def _note_quality(self, look: Look, batch: FeatureBatch) -> None:
         """Says when a channel turns bad or good again, once each."""

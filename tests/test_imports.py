@@ -112,7 +112,7 @@ RULES = (
     Rule("edge_node.channels", libraries=("numpy",)),
     Rule("edge_node.ring", ("edge_node.channels",), libraries=("numpy",)),
     Rule("edge_node.dsp", ("edge_node.channels", "edge_node.findings")),
-    Rule("edge_node.drift", ("edge_node.findings",)),
+    Rule("edge_node.drift", ("edge_node.channels", "edge_node.findings")),
     Rule("edge_node.messages", ("edge_node.findings", PROTOCOL)),
     Rule("edge_node.snapshots", ("edge_node.channels", "edge_node.findings", "edge_node.messages", PROTOCOL)),
     Rule("edge_node.sources", ("edge_node.channels",), libraries=("asyncua", "numpy", "scipy")),

@@ -1,10 +1,11 @@
 """Which sensor to trust: flags, discounts and items to recalibrate, from what the filter knows.
 
 The rules in words. A sensor whose relative bias lies beyond its tolerance, its 95 % interval included, is SUSPICIOUS:
-its readings count less (noise times DISCOUNT) and an item to recalibrate it is opened, once, until `recalibrated`
-closes it. One whose readings fall outside the gate OUTLIERS times one after the other has jumped: doubt about its
-bias is widened, so that the filter learns where it is now, and it is flagged by the same rule then. The mean of a
-group's biases is observable only through a reference sensor; without one the group says so, and no number hides it.
+its readings count less (noise times DISCOUNT, and its bias may be anything anew at each step) and an item to
+recalibrate it is opened, once, until `recalibrated` closes it. One whose readings fall outside the gate OUTLIERS
+times one after the other has jumped: doubt about its bias is widened, so that the filter learns where it is now, and
+it is flagged by the same rule then. The mean of a group's biases is observable only through a reference sensor;
+without one the group says so, and no number hides it.
 
 The value of a quantity counts as `trusted` while at least two sensors, or a reference, are not suspicious.
 """
@@ -89,6 +90,8 @@ class Fusion:
         the last. Returns the items opened by it.
         """
         self.filter.predict(dt_s)
+        # Noise alone would not do: a bias that is believed to be steady drags the value along with it.
+        self.filter.widen(self._suspicious, float(self._tolerance.max()))
         noise = np.where(self._suspicious, self.model.noise * DISCOUNT, self.model.noise)
         self._count(self.filter.update(readings, noise))
         bias, variance = self._observable_bias()

@@ -26,6 +26,14 @@ class StoreRefused(OSError):
     """The object store did not take the snapshot, or gives back something else."""
 
 
+def known_store(url: str) -> None:
+    """ValueError when fsspec knows no store of that kind, or its package is not installed. Connects nowhere."""
+    try:
+        fsspec.core.get_filesystem_class(fsspec.core.split_protocol(url)[0] or "file")
+    except (ValueError, ImportError) as error:
+        raise ValueError(f"url: {url}: {error}; give a URL such as file:///var/lib/zonelock/snapshots") from error
+
+
 @dataclass(slots=True)
 class Uploader:
     """Brings a spool's snapshots to `url`, a folder of an object store. Counts what it did."""
@@ -39,12 +47,7 @@ class Uploader:
     _jitter: Callable[[], float] = field(default=random.random)
 
     def __post_init__(self) -> None:
-        try:
-            fsspec.core.url_to_fs(self.url)
-        except (ValueError, ImportError) as error:
-            raise ValueError(
-                f"url: {self.url}: {error}; give a URL such as file:///var/lib/zonelock/snapshots"
-            ) from error
+        known_store(self.url)
 
     def run_once(self) -> float:
         """Uploads what is pending until something fails; returns how many seconds to wait before the next call."""

@@ -8,13 +8,18 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from cli.conftest import Run, failed, said
 
 from edge_node.acquire import Acquisition, ring_of
-from edge_node.build import source_of
+from edge_node.build import channels_of, source_of
+from edge_node.channels import Window
 from edge_node.config import load
+from edge_node.findings import Provenance
+from edge_node.keeping import spool_of
+from edge_node.snapshots.encode import encode
 
 CHANNELS = ["acc1", "acc2"]
 
@@ -110,3 +115,42 @@ def test_a_wrong_configuration_is_told_field_by_field(run: Run, tmp_path: Path, 
     error = failed(run("edge", command, str(path)))
     assert (error["exit"], error["reason"]) == (6, "INVALID_CONFIG")
     assert any("stall_ms = 1" in problem for problem in error["problems"])
+
+
+@pytest.mark.usefixtures("writing")
+def test_a_snapshot_taken_now_can_be_inspected_and_exported(run: Run, config: Path, tmp_path: Path) -> None:
+    out, npy = tmp_path / "now.snap", tmp_path / "now.npy"
+    told = said(run("edge", "snapshot", str(config), "--out", str(out)))
+    assert (told["file"], told["samples"], told["channels"]) == (str(out), 1_024, 2)
+    about = said(run("edge", "inspect", str(out), "--npy", str(npy)))
+    assert about["verified"] and [c["name"] for c in about["channels"]] == CHANNELS
+    assert np.load(npy).shape == (2, 1_024)
+    out.write_bytes(out.read_bytes()[:-9])
+    assert failed(run("edge", "inspect", str(out)))["exit"] == 6
+
+
+def test_kept_snapshots_are_listed_and_fetched(run: Run, config: Path, tmp_path: Path) -> None:
+    error = failed(run("edge", "snapshot", str(config), "--list"))
+    assert "snapshots: not in the configuration" in error["message"]
+    config.write_text(config.read_text() + "snapshots: {folder: kept}\n")
+    made = load(config)
+    assert made.snapshots is not None
+    window = Window(np.ones((2, 64), dtype=np.float32), 1_000.0, 0, 0)
+    data = encode(window, channels_of(made.sources[0]), Provenance("spindle", 1, 0, 64, 0, 1_000.0))
+    path = spool_of(made.snapshots, "spindle").put(data)
+    assert path is not None
+    listed = said(run("edge", "snapshot", str(config), "--list"))["snapshots"]
+    assert [(row["name"], row["uploaded"]) for row in listed] == [(path.name, False)]
+    out = tmp_path / "fetched.snap"
+    said(run("edge", "snapshot", str(config), "--get", path.name, "--out", str(out)))
+    assert out.read_bytes() == data
+    assert "List them with --list" in failed(run("edge", "snapshot", str(config), "--get", "x"))["remedy"]
+
+
+def test_a_recalibration_is_noted_for_the_node(run: Run, config: Path) -> None:
+    group = "{name: head, source: spindle, sensors: [acc1, acc2], tolerance: 1, noise: 1, value_drift: 1}"
+    config.write_text(config.read_text() + f"groups: [{group}]\n")
+    said(run("edge", "recalibrated", str(config), "head", "acc1", "--by", "alice"))
+    assert len(list(load(config).notes_folder.glob("*.json"))) == 1
+    for args, words in ((("tail", "acc1"), "unknown group 'tail'"), (("head", "acc9"), "unknown sensor 'acc9'")):
+        assert failed(run("edge", "recalibrated", str(config), *args, "--by", "alice"))["message"] == words

@@ -59,7 +59,7 @@ def run(config_file: Path, log_level: str, view: View) -> None:
     def show(entry: Entry) -> None:
         if view.json:
             click.echo(entry.line())
-        elif entry.kind in ("anomaly", "incident", "action"):
+        elif entry.kind in ("anomaly", "incident", "action", "snapshot", "recalibration"):
             view.say(_plain(told(entry)))
 
     try:
@@ -139,8 +139,6 @@ def plot(config_file: Path, source: str | None, channel: str | None, out: Path, 
 
     Needs the node to run, and matplotlib (`pip install zonelock[plot]`).
     """
-    import time
-
     from edge_node.build import plan_of
 
     try:
@@ -156,20 +154,163 @@ def plot(config_file: Path, source: str | None, channel: str | None, out: Path, 
         if channel is not None and channel not in names:
             raise Failure(ExitCode.INVALID, f"unknown channel {channel!r}", f"{name} has {', '.join(names[:20])}.")
         row = names.index(channel) if channel is not None else 0
-        end = time.monotonic() + ATTACH_WITHIN_S + 2 * config.features.samples / look.rate_hz
-        window = None
-        while window is None:
-            window = next(look.windows(), None)
-            if window is None:
-                if time.monotonic() > end or look.ended:
-                    raise _no_writer(name)
-                time.sleep(IDLE_S)
+        window = _next_window(config, look, name)
         plan = plan_of(config, look.channels, look.rate_hz)
         picture(out, window.data[row], look.channels[row], plan, f"{name} {names[row]}")
     if view.json:
         view.document({"file": str(out), "source": name, "channel": names[row], "first_index": window.first_index})
     else:
         view.say(f"wrote {out}: {name} {names[row]}, {window.samples} samples from {window.first_index} on")
+
+
+@edge.command("snapshot")
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option("--source", metavar="NAME", help="Which source; the first of CONFIG when left out.")
+@click.option("--list", "listing", is_flag=True, help="List what the node has kept on site.")
+@click.option("--get", "wanted", metavar="SNAPSHOT", help="Copy this one of those that --list names.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file; the snapshot's own name when left out.")
+@output_option
+def snapshot(
+    config_file: Path, source: str | None, listing: bool, wanted: str | None, out: Path | None, view: View
+) -> None:
+    """Take a raw window of a source now, or list and fetch those that its anomalies left.
+
+    A snapshot taken now needs the node to run; listing and fetching do not.
+    """
+    config = load_config(config_file)
+    name = source_name(config, source)
+    if listing or wanted is not None:
+        _kept(config, name, wanted, out, view)
+        return
+    import time
+
+    from edge_node.snapshots.encode import encode
+
+    with _looking(config, name) as look:
+        window = _next_window(config, look, name)
+        now_ms = time.time_ns() // 1_000_000
+        data = encode(window, look.channels, look.provenance(window), taken_unix_ms=now_ms)
+        path = out or Path(f"{name}-{look.reader.epoch}-{window.first_index:016d}.snap")
+    _write(path, data)
+    if view.json:
+        about = {"source": name, "size_bytes": len(data), "samples": window.samples, "channels": window.channels}
+        view.document({"file": str(path), **about})
+    else:
+        view.say(f"wrote {path}: {window.channels} channels of {window.samples} samples in {len(data):,} bytes")
+        view.say(f"try next: zonelock edge inspect {path}")
+
+
+@edge.command("inspect")
+@click.argument("snapshot_file", metavar="SNAPSHOT", type=click.Path(path_type=Path))
+@click.option("--npy", type=click.Path(path_type=Path), help="Also write the samples, (channels, samples) float32.")
+@output_option
+def inspect(snapshot_file: Path, npy: Path | None, view: View) -> None:
+    """Verify a snapshot by its hash and say what is in it."""
+    import numpy as np
+
+    from edge_node.snapshots.encode import SnapshotError, decode
+
+    try:
+        message, samples = decode(snapshot_file.read_bytes())
+    except OSError as error:
+        raise Failure(ExitCode.INVALID, f"{snapshot_file}: {error.strerror}", "Check the path.") from error
+    except SnapshotError as error:
+        raise Failure(
+            ExitCode.INVALID, f"{snapshot_file}: {error}", "Fetch it again: zonelock edge snapshot CONFIG --list."
+        ) from error
+    if npy is not None:
+        with npy.open("wb") as file:
+            np.save(file, samples)
+    origin, found = message.provenance, message.anomaly
+    anomaly = f"{found.channel}: {found.measure} {found.value:.3g}" if message.HasField("anomaly") else ""
+    channels = [
+        {"name": c.name, "quantity": c.quantity, "unit": c.unit, "scale": c.scale, "clipped": c.clipped}
+        for c in message.channels
+    ]
+    about = {"source": origin.source, "first_index": origin.first_index, "samples": origin.samples}
+    if view.json:
+        document = {"file": str(snapshot_file), **about, "rate_hz": origin.rate_hz, "replayed": origin.replayed}
+        view.document({**document, "anomaly": anomaly, "channels": channels, "verified": True})
+    else:
+        view.say(f"{snapshot_file}: whole; {origin.source}, {len(channels)} channels of {origin.samples} samples")
+        view.say(_plain(f"at {origin.rate_hz:g} Hz from sample {origin.first_index} on" + (anomaly and f"; {anomaly}")))
+
+
+@edge.command("recalibrated")
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.argument("group")
+@click.argument("sensor")
+@click.option("--by", required=True, metavar="NAME", help="Who did it: it stays on record.")
+@output_option
+def recalibrated(config_file: Path, group: str, sensor: str, by: str, view: View) -> None:
+    """Tell the node that SENSOR of GROUP was recalibrated: closes its item, and its readings count again."""
+    from edge_node.drift.watch import Recalibrated, leave_note
+
+    config = load_config(config_file)
+    groups = {g.name: g.sensors for g in config.groups}
+    if group not in groups:
+        names = ", ".join(sorted(groups)) or "none"
+        raise Failure(ExitCode.INVALID, f"unknown group {group!r}", f"The configuration has {names}.")
+    if sensor not in groups[group]:
+        raise Failure(ExitCode.INVALID, f"unknown sensor {sensor!r}", f"{group} has {', '.join(groups[group])}.")
+    try:
+        leave_note(config.notes_folder, Recalibrated(group, sensor, by))
+    except OSError as error:
+        raise Failure(
+            ExitCode.FAILURE, f"{config.notes_folder}: {error.strerror}", "Run it as whoever runs the node."
+        ) from error
+    if view.json:
+        view.document({"group": group, "sensor": sensor, "by": by})
+    else:
+        view.say(f"noted: {_plain(sensor)} of {_plain(group)} was recalibrated by {_plain(by)}")
+
+
+def _kept(config: EdgeConfig, name: str, wanted: str | None, out: Path | None, view: View) -> None:
+    """Lists the kept snapshots of a source, or copies one."""
+    from edge_node.keeping import spool_of
+
+    if config.snapshots is None:
+        raise Failure(ExitCode.INVALID, "snapshots: not in the configuration", f"Add it; {EXAMPLE}.")
+    kept = spool_of(config.snapshots, name).kept()
+    if wanted is None:
+        rows = [{"name": k.name, "size_bytes": k.size_bytes, "uploaded": k.uploaded} for k in kept]
+        if view.json:
+            view.document({"source": name, "snapshots": rows})
+        else:
+            for row in rows:
+                view.say(f"{row['size_bytes']:>12,}  {'uploaded' if row['uploaded'] else 'on site ':<8}  {row['name']}")
+            view.say(f"{len(rows)} snapshots of {name}")
+        return
+    found = next((k for k in kept if k.name == wanted), None)
+    if found is None:
+        raise Failure(ExitCode.INVALID, f"no snapshot {wanted!r} of {name}", "List them with --list.")
+    path = out or Path(found.name)
+    _write(path, found.path.read_bytes())
+    if view.json:
+        view.document({"file": str(path), "source": name, "size_bytes": found.size_bytes})
+    else:
+        view.say(f"wrote {path}; try next: zonelock edge inspect {path}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise Failure(ExitCode.FAILURE, f"{path}: {error.strerror}", "Choose another file with --out.") from error
+
+
+def _next_window(config: EdgeConfig, look: Any, name: str) -> Any:
+    """The next window that can be completed. A Failure when the writer writes none."""
+    import time
+
+    end = time.monotonic() + ATTACH_WITHIN_S + 2 * config.features.samples / look.rate_hz
+    while True:
+        window = next(look.windows(), None)
+        if window is not None:
+            return window
+        if time.monotonic() > end or look.ended:
+            raise _no_writer(name)
+        time.sleep(IDLE_S)
 
 
 def told(entry: Entry) -> str:
@@ -184,6 +325,12 @@ def told(entry: Entry) -> str:
             )
         case "action":
             return f"{data['action'].upper():<6} {entry.source}: {data['outcome']}: {data['detail']}"
+        case "snapshot":
+            return f"{'':<6} {entry.source}: kept {data['name']}, {data['size_bytes']:,} bytes"
+        case "recalibration" if data["what"] == "opened":
+            return f"{'':<6} {entry.source}: recalibrate {data['sensor']} of {data['group']}: {data['reason']}"
+        case "recalibration":
+            return f"{'':<6} {entry.source}: {data['sensor']} of {data['group']} was recalibrated by {data['by']}"
         case _:
             return f"{'':<6} {entry.source}: {data['what']}: {data['detail']}"
 
