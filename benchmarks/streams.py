@@ -134,6 +134,8 @@ class FleetStream:
         waiting = len(self._zones_of)
         while waiting:
             for answer in await self._read():
+                if answer.WhichOneof("kind") == "failed":
+                    raise StreamEnded(f"a fleet's agent was not welcomed: {answer.failed.message}")
                 waiting -= answer.WhichOneof("kind") == "welcome"
 
     async def work(self, window: Window) -> None:

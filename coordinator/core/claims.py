@@ -134,23 +134,28 @@ class Queue:
 
     def obstacles(self, waiter: Waiter) -> list[Obstacle]:
         """What keeps the zones of a (queued or just arrived) waiter from it; empty when it can be granted now."""
-        reservers = [r for r in self.reservers() if r.order < waiter.order and r.agent_id != waiter.agent_id]
-        binding = {r.order: r for r in reservers if not self._exempt(waiter.agent_id, r, waiter.zones)}
+        binding: list[Waiter] | None = None  # of no interest while the zones are full, as those of most waiters are
         found: list[Obstacle] = []
         for zone in waiter.zones:
             if self._units.residue(zone, waiter.agent_id, waiter.session) is not None:
                 continue
             free = len(self._units.free_slots(zone))
-            keepers = [r for r in binding.values() if zone in r.zones and not self._has_residue(r, zone)]
-            if free > len(keepers):
-                continue
             if free == 0:
                 found.extend(Obstacle(zone, unit=u) for u in self._units.of(zone))
-            else:
+                continue
+            if binding is None:
+                binding = self._binding(waiter)
+            keepers = [r for r in binding if zone in r.zones and not self._has_residue(r, zone)]
+            if free <= len(keepers):
                 found.extend(Obstacle(zone, reserver=r) for r in keepers)
         if not found and waiter.unsafe is not None:
             return [Obstacle(waiter.zones[0], unsafe=waiter.unsafe)]
         return found
+
+    def _binding(self, waiter: Waiter) -> list[Waiter]:
+        """Whose reservations hold against this waiter."""
+        ahead = (r for r in self.reservers() if r.order < waiter.order and r.agent_id != waiter.agent_id)
+        return [r for r in ahead if not self._exempt(waiter.agent_id, r, waiter.zones)]
 
     def _has_residue(self, waiter: Waiter, zone: str) -> bool:
         return self._units.residue(zone, waiter.agent_id, waiter.session) is not None

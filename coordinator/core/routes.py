@@ -346,6 +346,10 @@ class RouteBook(Itineraries):
         """Plays the step, looks for an order from there, and takes the step back."""
         intent, traveller = self._intents[who], self._tables.travellers[who]
         claim, ends, asks, visits = intent.claim, intent.ends, intent.asks, intent.visits
+        if claim is None and not asks and not traveller.held and self._on_nobodys_way(who, wanted):
+            known = self._known.legs
+            self._trial = _Trial(who, set(wanted), None, tuple(wanted), known, self._finishing, self._watched)
+            return Safe()
         bearings = self._bearings(who)
         if rest is None:
             intent.claim, intent.ends, intent.asks, intent.visits = None, tuple(wanted), [], not traveller.held
@@ -361,6 +365,13 @@ class RouteBook(Itineraries):
                 self._give(who, place)
             intent.claim, intent.ends, intent.asks, intent.visits = claim, ends, asks, visits
             self._restore(who, bearings)
+
+    def _on_nobodys_way(self, who: int, wanted: list[int]) -> bool:
+        """No known leg is the asker's own or needs any of these zones: a visit there changes nothing for anybody."""
+        mask = 0
+        for place in wanted:
+            mask |= self._tables.bit[place]
+        return not any(leg.who == who or leg.through & mask for leg in self._known.legs)
 
     def _judge(self, who: int, wanted: list[int]) -> Safe | Unsafe:
         """Decides over a floor on which the step was taken."""
