@@ -133,7 +133,7 @@ class LeaderLine:
         call = stub.Follow(self._me)
         hand_over: asyncio.Task[None] | None = None
         try:
-            async for told in call:
+            while isinstance(told := await call.read(), cpb.FollowResponse):
                 if told.leader_id != leader.identity:
                     return  # another process has the address by now
                 self._channel = channel

@@ -12,12 +12,13 @@ import pytest
 from etcd_cluster import fresh_prefix, make_space
 from store.bench import Bench
 
-from coordinator.store.etcd import EtcdStore
+from coordinator.store.etcd import TICK_AT_MOST_MS, EtcdStore
 from coordinator.store.etcd_client import EtcdClient
 from coordinator.store.etcd_txn import delete, get_page, put, unchanged
 from coordinator.store.etcdpb import rpc_pb2
 from coordinator.store.local_etcd import LocalEtcd
-from coordinator.store.port import CommitUncertain, Fenced, RecordConflict, StoreUnavailable
+from coordinator.store.port import CommitUncertain, Fenced, LeaderSeen, RecordConflict, StoreUnavailable
+from coordinator.store.succession import MIN_TENURE_MS, STALE_MS, Succession
 
 PATIENCE_S = 20.0
 TICK_S = 0.1
@@ -303,3 +304,70 @@ def test_a_wrong_configuration_is_refused_at_once(options: dict[str, object], me
     arguments: dict[str, object] = {"endpoints": "127.0.0.1:2379"} | options
     with pytest.raises(ValueError, match=message):
         EtcdStore(**arguments)  # type: ignore[arg-type]
+
+
+class ScriptedLine:
+    """A standby's stream to the leader, open or closed as the test says."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.followed: list[str] = []
+
+    def follow(self, leader: LeaderSeen | None) -> None:
+        self.followed.append(leader.name if leader is not None else "")
+
+
+async def test_a_leader_that_ticks_is_not_deposed_though_its_streams_have_closed(etcd_bench: Bench) -> None:
+    first = await leading(etcd_bench, "first")
+    fence = (await first.load()).epoch
+    standby, line = etcd_bench.open_etcd("standby"), ScriptedLine()
+    look = standby.follow_by(line)
+    async with ticking(first):
+        waiting = asyncio.create_task(standby.lead())
+        while line.followed[-1:] != ["first"]:  # noqa: ASYNC110 - told by the store, which reads etcd
+            await asyncio.sleep(0.01)
+        line.closed = True
+        look()
+        done, _ = await asyncio.wait([waiting], timeout=(MIN_TENURE_MS + 5 * STALE_MS) / 1000)
+        assert not done
+        assert standby.heir
+        await first.commit({"k": b"mine"})
+    began = asyncio.get_running_loop().time()
+    assert await asyncio.wait_for(waiting, PATIENCE_S) > fence
+    assert asyncio.get_running_loop().time() - began < first.lease_ms / 1000, "it waited for the lease"
+    assert line.followed[-1] == ""
+    with pytest.raises(Fenced, match="standby leads now"):
+        await first.commit({"k": b"late"})
+    assert (await standby.load()).records["k"] == b"mine"
+
+
+async def test_a_take_over_does_nothing_when_the_tick_has_moved_since_it_was_seen(
+    etcd_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A watch that lags shows a tick that stands still; the transaction compares the real one."""
+    monkeypatch.setattr(Succession, "saw_tick", lambda *_: None)
+    first = await leading(etcd_bench, "first")
+    standby, line = etcd_bench.open_etcd("standby"), ScriptedLine()
+    line.closed = True
+    standby.follow_by(line)
+    async with ticking(first):
+        waiting = asyncio.create_task(standby.lead())
+        done, _ = await asyncio.wait([waiting], timeout=(MIN_TENURE_MS + 5 * STALE_MS) / 1000)
+        assert not done
+        await first.commit({"k": b"mine"})
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_leader_under_load_ticks_though_no_commit_of_its_is_empty(etcd_bench: Bench) -> None:
+    first = await leading(etcd_bench, "first")
+    client = EtcdClient(etcd_bench.endpoints)
+    tick = f"{etcd_bench.place}tick".encode()
+    await first.commit({})
+    before, _ = await client.read_key(tick)
+    await asyncio.sleep(TICK_AT_MOST_MS / 1000)
+    await first.commit({"k": b"v"})
+    after, _ = await client.read_key(tick)
+    await client.close()
+    assert before is not None and after is not None
+    assert after.mod_revision > before.mod_revision
