@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from zonelock.v1 import safety_service_pb2_grpc, zone_service_pb2_grpc
+from zonelock.v1 import cluster_service_pb2_grpc, safety_service_pb2_grpc, zone_service_pb2_grpc
 
 from chaos.recording import CoordinatorRecord
 from chaos.sim.etcd_client import ENDPOINT, EtcdPath
@@ -25,7 +25,9 @@ from coordinator.core.invariants import check
 from coordinator.core.machine import Machine
 from coordinator.core.model import NOTHING_SEEN, Mark, Record
 from coordinator.core.rejections import Refusal
+from coordinator.rpc.cluster_service import ClusterFacts, ClusterService
 from coordinator.rpc.errors import Tally
+from coordinator.rpc.leader_line import LeaderLine
 from coordinator.rpc.limits import RpcLimits
 from coordinator.rpc.safety_service import SafetyService
 from coordinator.rpc.session import SessionStream
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 CHECK_EVERY = 8
 """The core's invariants are asked after every event that had an effect, and after so many that had none."""
 
+PORT = 7600
 HALT_MS = 1_500
 """How long a person needs to see why a coordinator has halted."""
 
@@ -87,10 +90,18 @@ class SimCoordinator:
         runtime = WatchedRuntime(self, store)
         self.runtime = runtime
         limits, tally = RpcLimits(), Tally()
+        address = f"{self.name}:{PORT}"
+        store.introduce(self.name, address)
+        line = LeaderLine(runtime)
+        line.introduce(self.name, address)
+        line.on_change = store.follow_by(line)
+        facts = ClusterFacts(name=self.name, address=address, leader_id=store.identity)
         server = SimServer(world.transport, self.name, process)
+        cluster = ClusterService(runtime, limits, tally, facts)
+        cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)  # type: ignore[arg-type]
         zones = ZoneService(runtime, world.floor, FloorFeed(runtime, world.floor, limits), limits, tally)
         zone_service_pb2_grpc.add_ZoneServiceServicer_to_server(zones, server)  # type: ignore[arg-type]
-        safety = SafetyService(runtime, limits, tally)
+        safety = SafetyService(runtime, limits, tally, line)
         safety_service_pb2_grpc.add_SafetyServiceServicer_to_server(safety, server)  # type: ignore[arg-type]
         process.launch(lambda: self._run(runtime), "runtime")
 

@@ -25,6 +25,7 @@ import zonelock_client.operators
 import zonelock_client.standstill
 from zonelock_client.dead_man import Alarm, DeadMan
 
+import coordinator.rpc.leader_line
 import coordinator.rpc.safety_service
 import coordinator.runtime
 import coordinator.safeguards
@@ -166,6 +167,7 @@ def installed(
         (zonelock_client.link, "TICK_S", TICK_S),
         (zonelock_client.link, "open_channel", open_channel),
         (zonelock_client.operators, "open_channel", open_channel),
+        (coordinator.rpc.leader_line, "open_channel", open_channel),
         (zonelock_client.operators, "uuid", chance),
         (zonelock_client.fleet, "secrets", chance),
         (zonelock_client.fleet, "process_dead_man", _DeadMen()),

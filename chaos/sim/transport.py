@@ -43,6 +43,7 @@ class Open:
 
     method: str
     data: bytes
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 class Cancel:
@@ -160,8 +161,8 @@ class ClientCall:
         self._wire = Wire(transport, self, host)
         self._method = method
 
-    def open(self, request: bytes = b"") -> None:
-        self._wire.up.send(Open(self._method, request))
+    def open(self, request: bytes = b"", metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        self._wire.up.send(Open(self._method, request, metadata))
 
     def take(self, item: Message | Status) -> None:
         if self.status is not None:
@@ -244,9 +245,13 @@ class SimChannel:
     def unary_unary(
         self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
     ) -> Callable[..., Coroutine[Any, Any, Any]]:
-        async def invoke(request: Any, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - grpc's own signature
+        async def invoke(
+            request: Any,
+            timeout: float | None = None,  # noqa: ASYNC109 - grpc's own signature
+            metadata: tuple[tuple[str, str], ...] = (),
+        ) -> Any:
             call = ClientCall(self._transport, self._host, method, request_serializer, response_deserializer)
-            call.open(request_serializer(request))
+            call.open(request_serializer(request), metadata)
             try:
                 async with asyncio.timeout(timeout):
                     return await call.read()
@@ -280,6 +285,13 @@ class ServerCall:
         self._inbox: deque[Message] = deque()
         self._news = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+        self._metadata: tuple[tuple[str, str], ...] = ()
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return self._metadata
+
+    def opened_with(self, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._metadata = metadata
 
     def take(self, item: Message) -> None:
         self._inbox.append(item)
@@ -347,6 +359,7 @@ class SimServer:
     def accept(self, wire: Wire, opened: Open) -> None:
         handler = self._methods[opened.method]
         call = ServerCall(wire, handler.request_deserializer, handler.response_serializer)
+        call.opened_with(opened.metadata)
         wire.call = call
         self._wires = [
             w for w in self._wires if w.call is not None and w.call.task is not None and not w.call.task.done()
