@@ -185,6 +185,10 @@ class ClientCall:
             await self._news.wait()
         return self._inbox.popleft()
 
+    async def initial_metadata(self) -> object:
+        """Never: every simulated call is a connection of its own, and none is borrowed."""
+        return await asyncio.get_running_loop().create_future()
+
     async def write(self, message: Any) -> None:
         if self._transport.on_write is not None:
             self._transport.on_write(self.process, message)

@@ -26,7 +26,7 @@ from zonelock_client.errors import RequestError
 from zonelock_client.session_core import SessionCore
 from zonelock_client.session_core.values import Notice, Welcomed
 from zonelock_client.status import from_rpc_error
-from zonelock_client.stop_feed import StopFeed
+from zonelock_client.stop_feed import Connection, StopFeed
 
 logger = logging.getLogger("zonelock.client")
 
@@ -191,8 +191,9 @@ class Link:
 
     async def _serve(self, target: str) -> None:
         """One stream, from its first frame to its end."""
-        async with open_channel(target, self.credentials) as channel:
-            call: SessionCall = pb_grpc.ZoneServiceStub(channel).Session()
+        connection = self._stop_feed.connection(target) or Connection(open_channel(target, self.credentials))
+        try:
+            call: SessionCall = pb_grpc.ZoneServiceStub(connection.channel).Session()
             self._restart.clear()
             self.core.stream_opened(boottime_ns())
             self._outgoing.set()
@@ -204,6 +205,7 @@ class Link:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 if restart.done():
                     logger.info("leaving %s: %s", target, self.core.restart_because)
+                    self._stop_feed.doubt(target)
                 elif writer.done() and not reader.done():
                     # The writer only learns that the call ended; the reader learns why.
                     await asyncio.wait([reader], timeout=1.0)
@@ -214,6 +216,8 @@ class Link:
                 call.cancel()
             if not reader.cancelled():
                 reader.result()
+        finally:
+            await connection.leave()
 
     async def _read(self, call: SessionCall) -> None:
         while True:

@@ -1,7 +1,9 @@
 """Hearing of stops at every coordinator, leading or not, beside the session that one of them has.
 
 Rules: one watch for each coordinator and link, whatever the number of agents; a watch that ends is begun again after a
-jittered pause; a coordinator that cannot be reached is no reason to halt. Decides nothing: the session core does.
+jittered pause; a coordinator that cannot be reached is no reason to halt. Decides nothing: the session core does. The
+connection of a watch that stands may be borrowed for a session: agents that go on to the next leader, all at once,
+then need no handshake.
 """
 
 from __future__ import annotations
@@ -29,6 +31,23 @@ _UNSERVED = frozenset(
 WatchCall = grpc.aio.UnaryStreamCall[safety_service_pb2.WatchStopsRequest, safety_service_pb2.WatchStopsResponse]
 
 
+class Connection:
+    """A channel with a watch on it, and perhaps a session. Closed by whoever leaves last."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.channel = channel
+        self._users = 1
+
+    def borrow(self) -> Connection:
+        self._users += 1
+        return self
+
+    async def leave(self) -> None:
+        self._users -= 1
+        if self._users == 0:
+            await self.channel.close()
+
+
 class StopFeed:
     """Watches stops at each of `targets` from `start` to `close`.
 
@@ -49,6 +68,16 @@ class StopFeed:
         self._channel, self._pause_s = channel, pause_s
         self._hear, self._silent = hear, silent
         self._tasks: list[asyncio.Task[None]] = []
+        self._standing: dict[str, Connection] = {}
+
+    def connection(self, target: str) -> Connection | None:
+        """Borrows the connection on which this coordinator's watch stands; `leave` it at the end."""
+        connection = self._standing.get(target)
+        return None if connection is None else connection.borrow()
+
+    def doubt(self, target: str) -> None:
+        """A session there heard nothing: the next one had better have a connection of its own."""
+        self._standing.pop(target, None)
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -79,11 +108,21 @@ class StopFeed:
 
     async def _watch(self, target: str) -> None:
         """One watch, to its end."""
-        async with self._channel(target) as channel:
-            request = safety_service_pb2.WatchStopsRequest()
-            call: WatchCall = safety_service_pb2_grpc.SafetyServiceStub(channel).WatchStops(request)
-            try:
-                while isinstance(told := await call.read(), safety_service_pb2.WatchStopsResponse):
-                    self._hear(target, told.stop)
-            finally:
-                call.cancel()
+        connection = Connection(self._channel(target))
+        request = safety_service_pb2.WatchStopsRequest()
+        call: WatchCall = safety_service_pb2_grpc.SafetyServiceStub(connection.channel).WatchStops(request)
+        accepted = asyncio.create_task(self._stands(target, connection, call))
+        try:
+            while isinstance(told := await call.read(), safety_service_pb2.WatchStopsResponse):
+                self._hear(target, told.stop)
+        finally:
+            accepted.cancel()
+            await asyncio.gather(accepted, return_exceptions=True)
+            if self._standing.get(target) is connection:
+                del self._standing[target]
+            call.cancel()
+            await connection.leave()
+
+    async def _stands(self, target: str, connection: Connection, call: WatchCall) -> None:
+        await call.initial_metadata()
+        self._standing[target] = connection
