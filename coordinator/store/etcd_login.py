@@ -23,6 +23,10 @@ _HAS_LEADER: _Metadata = (("hasleader", "true"),)
 """Makes a member that sees no leader refuse at once, unexecuted, instead of holding the call until it times out."""
 
 
+LOGIN_DEADLINE_S = 2.0
+"""etcd hashes a password slowly on purpose: a tenth of a second on an idle machine, several times that on a busy."""
+
+
 @dataclass(frozen=True, slots=True)
 class EtcdAccess:
     """How the members are reached: plainly without `tls`; without a `user` etcd may take one from our certificate.
@@ -47,7 +51,7 @@ class Login:
     """One client's token, shared by its calls and good at every member."""
 
     def __init__(self, access: EtcdAccess, deadline_s: float) -> None:
-        self._access, self._deadline_s = access, deadline_s
+        self._access, self._deadline_s = access, max(deadline_s, LOGIN_DEADLINE_S)
         self.latest = ""
         self._asking = asyncio.Lock()
 
