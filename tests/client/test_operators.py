@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from zonelock.v1 import floor_pb2
-from zonelock_client import ArgumentError, Operator, RequestError, connect
+from zonelock_client import ArgumentError, GrantRejected, Operator, RequestError, connect
 from zonelock_client.testing import TestServer
 
 
@@ -142,3 +142,31 @@ async def test_wrong_arguments_of_an_ask_are_refused_before_anything_is_sent(ser
             with pytest.raises(ArgumentError, match=r"Z_42.*not held by grant"):
                 await grant.cleared("Z_42")
             await grant.cleared()
+
+
+async def test_a_closed_zone_is_refused_until_it_is_opened_and_its_holder_carries_on(server: TestServer) -> None:
+    async with Operator(server.target, operator="mara") as operator, connect(server.target, agent_id="A") as agent:
+        grant = await agent.acquire("Z_31", expected_ms=8_000)
+        [closure] = await operator.close_zones("Z_31", "bearing")
+        assert (closure.zone, closure.closed_by, closure.reason) == ("Z_31", "mara", "bearing")
+        assert grant.may_move()
+        await grant.cleared()
+        with pytest.raises(GrantRejected, match="closed by mara") as caught:
+            await agent.acquire("Z_31", expected_ms=8_000)
+        assert caught.value.reason == "CLOSED"
+        assert await operator.open_zones(["Z_31", "Z_32"], "mended") == ["Z_31"]
+        await (await agent.acquire("Z_31", expected_ms=8_000)).cleared()
+
+
+async def test_closing_and_opening_name_zones_and_a_reason(server: TestServer) -> None:
+    async with Operator(server.target, operator="mara") as operator:
+        for call in (operator.close_zones, operator.open_zones):
+            with pytest.raises(ArgumentError, match="name zones or areas"):
+                await call([], "reason")
+            with pytest.raises(ArgumentError, match="must say why"):
+                await call(["Z_31"], " ")
+
+
+async def test_an_agent_may_be_of_no_kind(server: TestServer) -> None:
+    async with connect(server.target, agent_id="edge-1", agent_kind="") as agent:
+        assert agent.agent_id == "edge-1"
