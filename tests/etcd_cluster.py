@@ -51,3 +51,16 @@ async def make_space(endpoints: list[str]) -> None:
 def fresh_prefix() -> str:
     """Tests that share a cluster do not share a ledger."""
     return f"test-{uuid.uuid4().hex[:12]}/"
+
+
+def login_steps(prefix: str, password: str) -> tuple[tuple[str, ...], ...]:
+    """What an administrator tells `etcdctl`, in order, so that `zonelock` alone may write under the prefix."""
+    return (
+        ("user", "add", "root:for-root"),
+        ("user", "grant-role", "root", "root"),
+        ("role", "add", "coordinator"),
+        ("role", "grant-permission", "coordinator", "--prefix=true", "readwrite", prefix),
+        ("user", "add", f"zonelock:{password}"),
+        ("user", "grant-role", "zonelock", "coordinator"),
+        ("auth", "enable"),
+    )

@@ -14,6 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 from certificates import Authority
+from etcd_cluster import login_steps
 from zonelock_client import Operator, connect
 from zonelock_client.testing import FLOOR
 
@@ -73,15 +74,7 @@ def site(etcd_binary: Path, tmp_path: Path) -> Iterator[Site]:
     pair, admin = authority.issue("member"), authority.issue("root")
     (tmp_path / "password").write_text(f"{PASSWORD}\n", encoding="utf-8")
     with LocalEtcd(1, tls=TlsFiles(authority.ca, pair.cert, pair.key)) as etcd:
-        for words in (
-            ("user", "add", "root:for-root"),
-            ("user", "grant-role", "root", "root"),
-            ("role", "add", "coordinator"),
-            ("role", "grant-permission", "coordinator", "--prefix=true", "readwrite", "/zonelock/"),
-            ("user", "add", f"zonelock:{PASSWORD}"),
-            ("user", "grant-role", "zonelock", "coordinator"),
-            ("auth", "enable"),
-        ):
+        for words in login_steps("/zonelock/", PASSWORD):
             files = (f"--cacert={authority.ca}", f"--cert={admin.cert}", f"--key={admin.key}")
             command = ["etcdctl", f"--endpoints=https://{etcd.endpoints[0]}", *files, *words]
             environment = {**os.environ, "ETCDCTL_API": "3"}

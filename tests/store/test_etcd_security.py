@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from certificates import Authority
-from etcd_cluster import fresh_prefix
+from etcd_cluster import fresh_prefix, login_steps
 
 from coordinator.store.etcd import EtcdStore, _quietly, version_warnings
 from coordinator.store.etcd_client import EndpointStatus, EtcdClient
@@ -27,7 +27,7 @@ from coordinator.tls import TlsFiles
 TOKEN_TTL_S = 2
 LEASE_MS = 30_000
 """A busy machine must not lose the lead in the middle of a test that is about something else."""
-ROOT_PASSWORD, PASSWORD = "for-root", "for-the-coordinators"
+PASSWORD = "for-the-coordinators"
 
 
 @pytest.fixture(scope="module")
@@ -144,17 +144,9 @@ async def locked(etcd_binary: Path, tmp_path: Path) -> AsyncIterator[tuple[Local
     """A member on kept data with authentication: `zonelock` may read and write under zonelock/ and nothing else."""
     async with LocalEtcd(1, tmp_path / "etcd", flags=["--auth-token-ttl", str(TOKEN_TTL_S)]) as cluster:
         ctl = Etcdctl(cluster.endpoints[0])
-        for words in (
-            ("user", "add", f"root:{ROOT_PASSWORD}"),
-            ("user", "grant-role", "root", "root"),
-            ("role", "add", "coordinator"),
-            ("role", "grant-permission", "coordinator", "--prefix=true", "readwrite", "zonelock/"),
-            ("user", "add", f"zonelock:{PASSWORD}"),
-            ("user", "grant-role", "zonelock", "coordinator"),
-            ("auth", "enable"),
-        ):
+        for words in login_steps("zonelock/", PASSWORD):
             await asyncio.to_thread(ctl, *words)
-        ctl.login = f"root:{ROOT_PASSWORD}"
+        ctl.login = "root:for-root"
         yield cluster, ctl
 
 
