@@ -61,9 +61,10 @@ class FeatureBatch:
     """Features of one window, one value per channel.
 
     The arrays have the shape (channels,), but `band_energy` (channels, bands) and `envelope_score` and
-    `envelope_line` (channels, faults). Units are the channel's (u): `mean`, `rms`, `deviation`, `peak_to_peak` and
-    `envelope_line` in u, `band_energy` in u²; `crest`, `kurtosis`, `excess_kurtosis` and `envelope_score` are ratios;
-    `velocity_rms_mm_s` in mm/s. Channels whose quality is not OK carry NaN where the value means nothing.
+    `envelope_line` (channels, faults), with no faults where no bearing is planned for. Units are the channel's (u):
+    `mean`, `rms`, `deviation`, `peak_to_peak` and `envelope_line` in u, `band_energy` in u²; `crest`, `kurtosis`,
+    `excess_kurtosis` and `envelope_score` are ratios; `velocity_rms_mm_s` in mm/s. Channels whose quality is not OK
+    carry NaN where the value means nothing.
     """
 
     mean: Floats

@@ -109,7 +109,8 @@ class Extractor:
             raise BadWindow(f"window: {window.samples} samples where the plan has {plan.samples}")
         if abs(window.rate_hz - plan.rate_hz) > RATE_TOLERANCE * plan.rate_hz:
             raise BadWindow(f"rate_hz: {window.rate_hz} where the plan has {plan.rate_hz}; plan anew for that rate")
-        out = _Columns.empty(window.channels, len(plan.bands_hz), len(plan.faults))
+        faults = len(plan.faults) if plan.bearing is not None else 0
+        out = _Columns.empty(window.channels, len(plan.bands_hz), faults)
         group = max(1, GROUP_SAMPLES // plan.samples)
         quality: list[Quality] = []
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
