@@ -9,6 +9,9 @@ from typing import Any
 import grpc
 from zonelock.v1 import zone_service_pb2 as pb
 
+from coordinator.core.rejections import Refusal
+from coordinator.rpc.errors import abort, problem
+
 
 class Conversation:
     """One stream, seen from the script: operations in order, and answers to them."""
@@ -38,6 +41,10 @@ class Conversation:
     async def say(self, *answers: pb.Answer, ack: bool = True) -> None:
         response = pb.SessionResponse(answers=answers, epoch=1, ack_frame=self.newest if ack else 0)
         await self._context.write(response)
+
+    async def refuse(self, reason: str, **metadata: str) -> None:
+        """Ends the stream as a coordinator does that cannot serve it."""
+        await abort(self._context, problem(Refusal(reason), "", metadata.items()))
 
     async def welcome(self) -> pb.Operation:
         hello = await self.expect("hello")

@@ -335,6 +335,42 @@ async def test_a_standby_is_left_at_once_for_the_leader() -> None:
         assert agent.link is LinkState.CONNECTED
 
 
+async def test_the_leader_that_a_standby_names_is_dialled_though_nobody_configured_it() -> None:
+    async def leader(talk: Conversation) -> None:
+        await talk.welcome()
+        await talk.expect("ask")
+
+    async with scripted(leader) as second:
+
+        async def standby(talk: Conversation) -> None:
+            await talk.refuse("NOT_LEADER", leader=second)
+
+        async with scripted(standby) as first, connect(first, agent_id="A") as agent:
+            assert agent.link is LinkState.CONNECTED
+
+
+async def test_a_dead_leader_that_a_standby_still_names_is_not_gone_back_to_before_the_others(free_port: int) -> None:
+    dead = f"127.0.0.1:{free_port}"
+    dialled: list[str] = []
+
+    async def standby(talk: Conversation) -> None:
+        dialled.append("standby")
+        await talk.refuse("NOT_LEADER", leader=dead)
+
+    async def leader(talk: Conversation) -> None:
+        dialled.append("leader")
+        await talk.welcome()
+        await talk.expect("ask")
+
+    async with (
+        scripted(standby) as first,
+        scripted(leader) as second,
+        connect(f"{first},{dead},{second}", agent_id="A") as agent,
+    ):
+        assert agent.link is LinkState.CONNECTED
+    assert dialled[-1] == "leader"
+
+
 async def test_a_refusal_after_a_reconnection_ends_what_waits_and_loses_the_grants() -> None:
     streams = 0
 
