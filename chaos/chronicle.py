@@ -186,17 +186,20 @@ def merge(paths: Iterable[Path]) -> list[Line]:
 
 
 def _by_revision(lines: list[Line]) -> list[Line]:
-    """Moves commits back before the takeover that had read them already."""
+    """Moves commits back before the takeover that had read them already, and before the ledger that it wrote down."""
     placed: list[Line] = []
-    takeovers: list[tuple[int, int]] = []
+    reigns: list[tuple[int, int, int]] = []
+    """(revision, epoch, place of the first line) of every takeover so far."""
     for line in lines:
         if line.kind == "takeover":
-            takeovers.append((line["revision"], len(placed)))
+            epoch = line["epoch"]
+            own = (at for at, each in enumerate(placed) if each.kind == "commit" and each["epoch"] == epoch)
+            reigns.append((line["revision"], epoch, next(own, len(placed))))
         elif line.kind == "commit":
-            later = next((at for revision, at in takeovers if revision > line["revision"]), None)
-            if later is not None and line["epoch"] < placed[later]["epoch"]:
-                placed.insert(later, replace(line, t=placed[later].t))
-                takeovers = [(revision, at + (at >= later)) for revision, at in takeovers]
+            later = next(((e, at) for revision, e, at in reigns if revision > line["revision"]), None)
+            if later is not None and line["epoch"] < later[0]:
+                placed.insert(later[1], replace(line, t=placed[later[1]].t))
+                reigns = [(revision, e, at + (at >= later[1])) for revision, e, at in reigns]
                 continue
         placed.append(line)
     return placed
