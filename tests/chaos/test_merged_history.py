@@ -1,4 +1,4 @@
-"""Several coordinators' files as one history: a commit stands where the ledger has it, not where its sender heard of it."""
+"""Several coordinators' files as one history: a commit stands where the ledger has it, not where it was heard of."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ async def test_the_history_of_a_failover_from_one_coordinator_to_another_keeps_e
         await second.stop()
     verdict = judge("run", merged=[str(tmp_path / f"{name}.jsonl") for name in ("c1", "c2", "agents")])
     assert (verdict.problem, [str(v) for v in verdict.violations]) == ("", [])
-    assert verdict.kinds["takeover"] == 2
+    assert verdict.kinds["takeover"] >= 2  # a leader that etcd answered too late reads its ledger again
 
 
 @pytest.mark.timeout(120)
