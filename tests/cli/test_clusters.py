@@ -78,6 +78,7 @@ async def test_a_cluster_starts_says_where_it_listens_and_leaves_nothing_behind(
         told = said(await asyncio.to_thread(run, "cluster", "status", "--server", ready["coordinators"][2]["grpc"]))
         assert told["leader"] in {c["name"] for c in ready["coordinators"]}
         assert len(told["store_members"]) == 3
+        assert sorted(c["name"] for c in told["coordinators"]) == ["c0", "c1", "c2"]
     finally:
         up.send_signal(signal.SIGTERM)
         await asyncio.wait_for(up.communicate(), 60)

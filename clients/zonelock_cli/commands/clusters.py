@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from zonelock_sim.cluster import LocalCluster
 
 MIB = 1 << 20
+LEADER_WAIT_S = 1.0
+"""A leader is asked because a standby named it; one that is frozen or out of reach from here is not waited for."""
 
 
 @click.group()
@@ -117,6 +119,10 @@ def status(server: str, wait_s: float, view: View) -> None:
 
     with Link(server, wait_s) as link:
         told = link.cluster()
+    if told.leader_address and told.coordinators[0].address != told.leader_address:
+        # A standby knows itself and the leader; the leader knows everybody who follows it.
+        with contextlib.suppress(Failure), Link(told.leader_address, min(wait_s, LEADER_WAIT_S)) as link:
+            told = link.cluster()
     if view.json:
         view.document(_document(told))
     else:
