@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from coordinator.audit_archive import AuditArchive
+from coordinator.batches import by_conn, chunks
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.invariants import check
@@ -125,6 +126,7 @@ class Runtime:
         self._steps: deque[fx.Step] = deque()
         self._heard: dict[int, int] = {}
         self._unsaid: dict[int, int] = {}
+        self._committing = False
         self._acknowledged_ms = 0
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -273,10 +275,20 @@ class Runtime:
             self._let_go(step.stops)
         self._hooks.handled(event, step, decided_s, time.perf_counter() - began_s if step.stops else 0.0)
         self.safeguards.note(event, step)
-        if step.writes or step.sends:
+        if step.sends and self._may_leave_at_once(step):
+            self._deliver(step.sends)
+        elif step.writes or step.sends:
             self._steps.append(step)
             self._wake.set()
         self._set_timer()
+
+    def _may_leave_at_once(self, step: fx.Step) -> bool:
+        """That somebody waits promises nothing, so while nothing awaits a commit it needs none: a holder that leaves in
+        this moment has the next commit to itself. Whatever is decided meanwhile keeps its order behind the commit.
+        """
+        if step.writes or self._steps or self._committing:
+            return False
+        return all(isinstance(send.answer, fx.Queued) for send in step.sends)
 
     def _quarantine(self, event: ev.Event, error: Exception) -> None:
         """An event made the core raise: its effects are dropped with the whole in-memory state, which is reloaded."""
@@ -299,10 +311,20 @@ class Runtime:
         outlet.deliver([fx.Send(conn, who, str(getattr(event, "request_id", "")), answer)], stop=False)
 
     def _let_go(self, stops: Sequence[fx.Send]) -> None:
-        for conn, sends in _by_conn(stops).items():
+        for conn, sends in by_conn(stops).items():
             outlet = self._outlets.get(conn)
             if outlet is not None:
                 outlet.deliver(sends, stop=True)
+
+    def _deliver(self, answers: Sequence[fx.Send]) -> None:
+        self._hooks.released(answers)
+        for conn, sends in by_conn(answers).items():
+            outlet = self._outlets.get(conn)
+            if outlet is not None:
+                outlet.deliver(sends, stop=False)
+                frame = self._unsaid.pop(conn, 0)
+                if frame:
+                    outlet.acknowledge(frame, self.safeguards.high_water)
 
     def _set_timer(self) -> None:
         """A tick no later than the earliest deadline, besides the periodic one. One that is set for an earlier time
@@ -423,7 +445,6 @@ class Runtime:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(TICK_MS / 1000):
                         await self._wake.wait()
-                self._wake.clear()
                 try:
                     await self._commit_all()
                 except (CommitUncertain, CommitTooLarge, InvariantViolation) as error:
@@ -443,12 +464,17 @@ class Runtime:
     async def _commit_all(self) -> None:
         """One commit (an empty one is the fence's tick), then more while steps are waiting."""
         while True:
+            self._wake.clear()  # by what this commit takes with it; left set, it would call for an empty one afterwards
             if self._broken is not None:
                 raise InvariantViolation("the core raised") from self._broken
             batch, writes = self._take_batch()
             sealed, self._heard = self._heard, {}
-            for chunk in _chunks(writes):
-                await self._commit(chunk)
+            self._committing = True
+            try:
+                for chunk in chunks(writes):
+                    await self._commit(chunk)
+            finally:
+                self._committing = False
             self._release(batch, sealed)
             if not self._steps or self._leaving:
                 return
@@ -508,16 +534,8 @@ class Runtime:
             self.safeguards.committed(upto)
             self._handle(ev.Committed(now_ms=self.now_ms(), upto=upto))
         current = [now for step in batch for send in step.sends if (now := machine.as_of_now(send)) is not None]
-        self._hooks.released(current)
-        for conn, frame in sealed.items():
-            self._unsaid[conn] = frame
-        for conn, sends in _by_conn(current).items():
-            outlet = self._outlets.get(conn)
-            if outlet is not None:
-                outlet.deliver(sends, stop=False)
-                frame = self._unsaid.pop(conn, 0)
-                if frame:
-                    outlet.acknowledge(frame, self.safeguards.high_water)
+        self._unsaid |= sealed
+        self._deliver(current)
         self._acknowledge_the_rest()
 
     def _acknowledge_the_rest(self) -> None:
@@ -575,19 +593,6 @@ class Runtime:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def _by_conn(sends: Sequence[fx.Send]) -> dict[int, list[fx.Send]]:
-    found: dict[int, list[fx.Send]] = {}
-    for send in sends:
-        found.setdefault(send.conn, []).append(send)
-    return found
-
-
-def _chunks(writes: dict[str, fx.Write]) -> list[dict[str, fx.Write]]:
-    """Transactions of at most MAX_OPERATIONS in order; always at least one, for an empty commit is the tick."""
-    items = list(writes.items())
-    return [dict(items[i : i + MAX_OPERATIONS]) for i in range(0, max(1, len(items)), MAX_OPERATIONS)]
 
 
 __all__ = ["FloorChanged", "Halted", "LeaderSeen", "NotLeading", "Outlet", "Runtime", "Standby", "StoreDown"]

@@ -85,6 +85,7 @@ RULES = (
     Rule(
         "coordinator.runtime",
         (
+            "coordinator.batches",
             "coordinator.audit_archive",
             "coordinator.core",
             "coordinator.high_water",
