@@ -30,7 +30,12 @@ OBSERVERS = 2
 ROUNDS_EACH = 5
 """Latency rounds per asked-for round: single ones are short, and their median is what counts."""
 WRITES = 20_000
-LATENCY_SHAPE = {"channels": 256, "frames": 64, "capacity": 256}
+LATENCY_SHAPE = {"channels": 256, "frames": 64, "capacity": 1_024}
+"""A ring of the usual capacity: 32 MiB, more than a processor's own cache holds."""
+
+SMALL_SHAPE = {**LATENCY_SHAPE, "capacity": 256}
+"""8 MiB: where the ring fits into a cache, running observers take lines of it, and the writer fetches them back."""
+
 RECORDS = 10_000_000
 SATURATION_SHAPE = {"channels": 4, "frames": 16, "capacity": 4_096}
 PHASE_TIMEOUT_S = 30.0
@@ -119,18 +124,26 @@ async def phase(writer: Process, condition: str, writes: int, observer: dict[str
             await process.end()
 
 
-async def latency(rounds: int, writes: int, *, planted: bool = False) -> tuple[list[list[Phase]], bool]:
-    """`rounds` rounds of the four conditions in turn; whether the writer had real-time priority."""
+async def latency(
+    rounds: int,
+    writes: int,
+    *,
+    planted: bool = False,
+    shape: dict[str, int] = LATENCY_SHAPE,
+    conditions: tuple[str, ...] = CONDITIONS,
+) -> tuple[list[list[Phase]], bool]:
+    """`rounds` rounds of the conditions in turn; whether the writer had real-time priority."""
     own, other = cores()
     with folder() as where:
-        given = {**LATENCY_SHAPE, "folder": where, "core": own, "realtime": True, "waits": planted}
+        given = {**shape, "folder": where, "core": own, "realtime": True, "waits": planted}
         writer, ready = await start("measured", **given)
         observer = {"folder": where, "core": other, "nice": 5, "acknowledges": planted}
         try:
             await phase(writer, ALONE, min(writes, 2_000), observer)
             measured: list[list[Phase]] = []
             for turn in range(rounds):
-                order = [*CONDITIONS[turn % len(CONDITIONS) :], *CONDITIONS[: turn % len(CONDITIONS)]]
+                first = turn % len(conditions)
+                order = [*conditions[first:], *conditions[:first]]
                 measured.append([])
                 for condition in order:
                     measured[-1].append(await phase(writer, condition, writes, observer))
@@ -187,6 +200,8 @@ async def run(effort: Effort) -> Report:
     for condition in CONDITIONS:
         shares = medians([p.took_us for phases in measured for p in phases if p.observers == condition])
         figures |= {f"write_{condition}_{share}": value for share, value in shares.items()}
+    small, _ = await latency(rounds, 500 if effort.smoke else WRITES, shape=SMALL_SHAPE, conditions=(ALONE, "running"))
+    found |= {f"small_ring_{name}": ratio for name, ratio in ratios(small).items()}
     figures |= await saturation(20_000 if effort.smoke else int(RECORDS * effort.scale))
     for violation in violations:
         print(violation, file=sys.stderr)
