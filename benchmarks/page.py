@@ -62,6 +62,10 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def count(number_of: int, noun: str) -> str:
+    return f"{number_of:,} {noun}{'' if number_of == 1 else 's'}"
+
+
 def sizes_of(figures: Figures, start: str, end: str) -> list[int]:
     """The numbers N for which there is a figure `<start>_N_<end>`."""
     found = (re.fullmatch(rf"{start}_(\d+)_{end}", key) for key in figures)
@@ -84,7 +88,7 @@ def locks(document: Document) -> str:
             if any(value is not None for value in values):
                 rows.append([name, *(number(value) for value in values)])
                 lines[name] = [(s, v) for s, v in zip(sizes, values, strict=True) if v is not None]
-        parts.append(table([title, *(f"{size} agents" for size in sizes)], rows))
+        parts.append(table([title, *(count(size, "agent") for size in sizes)], rows))
         if chart:
             write_chart(chart, Chart(title, "agents", "", lines))
             parts.append(f"![{title}](performance/{chart}.svg)\n")
@@ -124,7 +128,7 @@ def wide(document: Document) -> str:
     ):
         for what, unit in (("pairs_per_s", "sets/s"), ("acquire_p50_ms", "p50 ms")):
             rows.append([f"{name}, {unit}", *(number(figures[f"{key}_of_{s}_zones_{what}"]) for s in sets)])
-    return where(document) + "\n" + table(["16 agents", *(f"{s} zones" for s in sets)], rows)
+    return where(document) + "\n" + table(["16 agents", *(count(s, "zone") for s in sets)], rows)
 
 
 def contended(document: Document) -> str:
