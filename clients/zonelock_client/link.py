@@ -205,7 +205,6 @@ class Link:
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 if restart.done():
                     logger.info("leaving %s: %s", target, self.core.restart_because)
-                    self._stop_feed.doubt(target)
                 elif writer.done() and not reader.done():
                     # The writer only learns that the call ended; the reader learns why.
                     await asyncio.wait([reader], timeout=1.0)
@@ -217,6 +216,8 @@ class Link:
             if not reader.cancelled():
                 reader.result()
         finally:
+            # A coordinator that is ending takes calls on a connection that stands and answers none: dial it afresh.
+            self._stop_feed.doubt(target)
             await connection.leave()
 
     async def _read(self, call: SessionCall) -> None:

@@ -76,7 +76,7 @@ class StopFeed:
         return None if connection is None else connection.borrow()
 
     def doubt(self, target: str) -> None:
-        """A session there heard nothing: the next one had better have a connection of its own."""
+        """A session there has ended: the next one had better have a connection of its own."""
         self._standing.pop(target, None)
 
     def start(self) -> None:

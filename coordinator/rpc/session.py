@@ -180,6 +180,8 @@ class SessionStream:
             request = await self._context.read()
             if not isinstance(request, zpb.SessionRequest):
                 return  # grpc.aio.EOF: a half-close
+            if self._trouble is not None:
+                return  # the stream's status answers it; a refusal by itself would only make the client wait
             await self._handle(request)
 
     async def _room_for_more(self) -> None:

@@ -23,8 +23,8 @@ from coordinator.store.succession import Succession
 
 log = logging.getLogger(__name__)
 
-STANDBY_POLL_S = 1.0
-"""How often the key is read though the watch says nothing: a watch is only a hint."""
+STANDBY_POLL_S = 3.0
+"""How often the key is read though the watch says nothing, for that is only a hint. A fresh one lags by up to 100 ms."""
 
 
 @dataclass(frozen=True, slots=True)
