@@ -24,7 +24,7 @@ from coordinator.store.succession import Succession
 log = logging.getLogger(__name__)
 
 STANDBY_POLL_S = 3.0
-"""How often the key is read though the watch says nothing, for that is only a hint. A fresh one lags by up to 100 ms."""
+"""How often the key is read though the watch says nothing, which is only a hint. A fresh watch lags by up to 100 ms."""
 
 
 @dataclass(frozen=True, slots=True)
