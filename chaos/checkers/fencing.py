@@ -187,7 +187,7 @@ class _Fencing:
         if any(unit["agent"] == agent for unit in holds):
             self.in_order[key] = self.in_order.get(key, 0) + 1
             self.current.add((coord, agent, token))
-        elif self.units_of.get(token) or self.owner.get(token):
+        elif (self.units_of.get(token) or self.owner.get(token)) and self._is_known(coord, token, fields):
             self.stale.add(key)
             self.current.discard((coord, agent, token))
 
@@ -195,6 +195,13 @@ class _Fencing:
         state = self.decided.get(coord) or self.ledger
         found = (state.units.get(unit) for unit in sorted(self.units_of.get(token, ())))
         return [unit for unit in found if unit is not None and unit["token"] == token]
+
+    def _is_known(self, coord: str, token: int, fields: Mapping[str, Any]) -> bool:
+        """Whether the history tells what the units of an operation hold: of an old copy that was put back it does
+        not, until they are written again.
+        """
+        state, named = self.decided.get(coord) or self.ledger, set(fields.get("zones") or ())
+        return all(unit in state.units for unit in self.units_of.get(token, ()) if not named or unit[0] in named)
 
     def _emit(self, line: Line) -> None:
         coord, agent, token = line["coord"], line["agent"], line.get("token")

@@ -25,6 +25,7 @@ from coordinator.store.port import CommitUncertain, StoreUnavailable
 _T = TypeVar("_T")
 
 ENDPOINT = "etcd.sim:2379"
+STOP_KEY = b"/stop/"
 LATE_AFTER_HEAL_MS = (0, 400)
 """A request that stalled in a cut connection arrives this long after the cut heals, unless it never does."""
 
@@ -61,6 +62,9 @@ class EtcdPath:
     cut: bool = False
     slow_ms: int = 0
     anomalies: deque[tuple[Anomaly, int]] = field(default_factory=deque)
+    """Of the next writes."""
+    stop_anomalies: deque[tuple[Anomaly, int]] = field(default_factory=deque)
+    """Of the next writes that make a stop durable."""
     on_uncertain: Callable[[str], None] | None = None
     epoch: Callable[[], int] = lambda: 0
     """The fence under which its coordinator writes at present, whatever the transaction compares."""
@@ -88,6 +92,10 @@ class EtcdPath:
             self.on_uncertain(how)
 
 
+def _makes_a_stop_durable(request: rpc_pb2.TxnRequest) -> bool:
+    return any(STOP_KEY in op.request_put.key for op in request.success)
+
+
 class SimEtcdClient:
     """Stands in for `EtcdClient`; made by the store inside its coordinator's process."""
 
@@ -101,6 +109,8 @@ class SimEtcdClient:
         if repeatable:
             return await self._call(lambda: path.etcd.txn(copy), repeatable=True)
         epoch = path.epoch()
+        if path.stop_anomalies and _makes_a_stop_durable(copy):
+            path.anomalies.appendleft(path.stop_anomalies.popleft())
         fate = path.fate = Fate(path.anomalies[0][0] if path.anomalies else None)
 
         def apply() -> rpc_pb2.TxnResponse:

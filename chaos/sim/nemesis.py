@@ -37,6 +37,7 @@ class Nemesis:
             FaultKind.POWER: self._crash,
             FaultKind.PAUSE: self._pause,
             FaultKind.COMMIT: self._commit,
+            FaultKind.STOP_COMMIT: self._stop_commit,
             FaultKind.ETCD_CUT: self._etcd_cut,
             FaultKind.ETCD_SLOW: self._etcd_slow,
             FaultKind.CUT: self._cut,
@@ -128,6 +129,9 @@ class Nemesis:
 
     def _commit(self, fault: Fault) -> None:
         self.world.leader().path.anomalies.append((Anomaly(fault.how), fault.value))
+
+    def _stop_commit(self, fault: Fault) -> None:
+        self.world.leader().path.stop_anomalies.append((Anomaly(fault.how), fault.value))
 
     def _etcd_cut(self, fault: Fault) -> None:
         path = self._coordinator(fault.target).path

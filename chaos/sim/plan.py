@@ -23,6 +23,7 @@ class FaultKind(StrEnum):
     POWER = "power"
     PAUSE = "pause"
     COMMIT = "commit"
+    STOP_COMMIT = "stop_commit"
     ETCD_CUT = "etcd_cut"
     ETCD_SLOW = "etcd_slow"
     CUT = "cut"
@@ -222,7 +223,17 @@ def _faults(
         _fault(rng, kind, rng.randint(2_000, safety_ms), hosts, agents, zones)
         for kind in rng.choices(kinds, weights, k=count)
     ]
+    found += [_stop_in_trouble(rng, fault.at_ms) for fault in found if fault.kind in _STOPS and rng.random() < 0.9]
     return tuple(sorted(found, key=lambda f: (f.at_ms, f.kind, f.target)))
+
+
+_STOPS = frozenset({FaultKind.OPERATOR_STOP, FaultKind.AGENT_STOP})
+
+
+def _stop_in_trouble(rng: random.Random, at_ms: int) -> Fault:
+    """A stop leaves before it is durable; what becomes of its commit is where that order is tried."""
+    how = rng.choice(("lost_request", "lost_request", "lost_answer", "late"))
+    return Fault(at_ms, FaultKind.STOP_COMMIT, "leader", 0, value=rng.choice((600, 1_500, 4_000)), how=how)
 
 
 def _fault(

@@ -14,6 +14,7 @@ _WORDS = {
     FaultKind.POWER: "{target} loses power after {value} more task switches, and is started again {lasts} later",
     FaultKind.PAUSE: "{target} is stopped (SIGSTOP) for {lasts}",
     FaultKind.COMMIT: "the next commit meets trouble: {how} ({value} ms)",
+    FaultKind.STOP_COMMIT: "the commit of the next stop meets trouble: {how} ({value} ms)",
     FaultKind.ETCD_CUT: "{target} is cut off from etcd for {lasts}",
     FaultKind.ETCD_SLOW: "etcd answers {target} up to {value} ms late for {lasts}",
     FaultKind.CUT: "nothing passes between {target} and {how} for {lasts}",
