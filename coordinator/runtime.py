@@ -417,7 +417,7 @@ class Runtime:
         seen = self.safeguards.high_water  # judged behind the fence that the load has just proved
         started = ev.Started(now_ms=now_ms, assume_empty=self._assume_empty, seen=seen, recorded_at=wall)
         self._handle(started)
-        self._token = ledger.counter.token if ledger.counter is not None else 0
+        self._token = self._store.newest_token = ledger.counter.token if ledger.counter is not None else 0
         self.safeguards.saw(Mark(loaded.epoch, loaded.revision, self._token))
         if leaving:
             self._handle(ev.ReleasesRecalled(now_ms=now_ms, tokens=leaving))
@@ -508,7 +508,7 @@ class Runtime:
                 self.safeguards.durable(write.record)
         counter = writes.get(COUNTER_KEY)
         if counter is not None and isinstance(counter.record, CounterRecord):
-            self._token = counter.record.token
+            self._token = self._store.newest_token = counter.record.token
         self.safeguards.saw(Mark(self.epoch, revision, self._token))
         self._set_leading(True)
 

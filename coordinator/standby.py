@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from coordinator.core import events as ev
 from coordinator.core.estop import Stops
-from coordinator.core.model import FloorSpec, StopCause, StopRecord
+from coordinator.core.model import FloorSpec, Mark, StopCause, StopRecord
 from coordinator.core.rejections import Refusal
 from coordinator.safeguards import Safeguards
 from coordinator.store.port import LeaderSeen, Store
@@ -57,6 +57,7 @@ class Standby:
         """The lead was taken, and the ledger is being read."""
         self.on_change: list[Callable[[], None]] = []
         store.on_standing.append(self.changed)
+        store.on_progress.append(self._saw_ledger)
 
     @property
     def leader(self) -> LeaderSeen | None:
@@ -68,6 +69,10 @@ class Standby:
         if leader is None and self._store.trouble:
             return StoreDown(f"{message}, and nobody can lead: {self._store.trouble}")
         return NotLeading(message, leader)
+
+    def _saw_ledger(self, fence: int, revision: int, token: int) -> None:
+        """How far the leader's ledger is: whoever leads next, it will know when an old copy was put in its place."""
+        self._safeguards.saw(Mark(fence, revision, token))
 
     # -- waiting for the lead ------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from coordinator.store.etcd_client import (
 )
 from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
-from coordinator.store.lookout import Lookout, Vacancy, leader_in
+from coordinator.store.lookout import Lookout, Vacancy, leader_in, tick_value
 from coordinator.store.lookout import now_ms as _now_ms
 from coordinator.store.port import (
     CommitUncertain,
@@ -130,6 +130,7 @@ class EtcdStore:
         self._closed = False
         self._warned: set[str] = set()
         self._ticks = 0
+        self.newest_token = 0
         self._ticked_ms = 0
         self._compacted = 0
         self._written = 0
@@ -173,6 +174,10 @@ class EtcdStore:
     def on_standing(self) -> list[Callable[[], None]]:
         return self._lookout.on_standing
 
+    @property
+    def on_progress(self) -> list[Callable[[int, int, int], None]]:
+        return self._lookout.on_progress
+
     def introduce(self, name: str, address: str) -> None:
         """What the leader key will say of this process; before `lead`."""
         self._leader_value = self._lookout.value = self._describe_self(name, address)
@@ -189,7 +194,7 @@ class EtcdStore:
 
     async def lead(self) -> int:
         self._require_open()
-        self._epoch = 0
+        self._epoch = self.newest_token = 0
         pause = Pause()
         await self._greet()
         while True:
@@ -419,7 +424,7 @@ class EtcdStore:
     def _tick(self) -> rpc_pb2.RequestOp:
         self._ticks += 1
         self._ticked_ms = _now_ms()
-        return etcd_txn.put(self._tick_key, f"{self._epoch} {self._ticks}".encode())
+        return etcd_txn.put(self._tick_key, tick_value(self._epoch, self._ticks, self.newest_token))
 
     def _transaction(self, writes: Mapping[str, bytes | None]) -> rpc_pb2.TxnRequest:
         if not writes or self._mods is None:

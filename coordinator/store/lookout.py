@@ -57,6 +57,8 @@ class Lookout:
         self._client, self._leader_key, self._tick_key, self.value = client, leader_key, tick_key, value
         self.succession = Succession()
         self.on_standing: list[Callable[[], None]] = []
+        self.on_progress: list[Callable[[int, int, int], None]] = []
+        """Fence, revision and newest token, as the leader's ticks tell them."""
         self.standing = False
         self.on_doubt: Callable[[], None] = lambda: None
         """The stream to the leader has closed: a take-over may be near."""
@@ -121,7 +123,7 @@ class Lookout:
         seen = None if leader is None else leader_in(leader)
         self._follow(seen, to=None if leader is None or leader.value == self.value else seen)
         if tick is not None:
-            self.succession.saw_tick(tick.mod_revision, now_ms())
+            self._saw_tick(tick.value, tick.mod_revision)
         self._revision = reply.header.revision
         return leader, reply.header.revision
 
@@ -141,7 +143,7 @@ class Lookout:
         def notice(key: bytes, value: bytes | None, mod_revision: int) -> None:
             nonlocal seen
             if key == self._tick_key and value is not None:
-                self.succession.saw_tick(mod_revision, now_ms())
+                self._saw_tick(value, mod_revision)
             elif key == self._leader_key and mod_revision > epoch:
                 seen = Seen.GONE if value is None else Seen.CHANGED
                 self._look.set()
@@ -165,9 +167,30 @@ class Lookout:
             raise outcome
         return seen
 
+    def _saw_tick(self, value: bytes, mod_revision: int) -> None:
+        self.succession.saw_tick(mod_revision, now_ms())
+        fence, token = tick_in(value)
+        if fence:
+            for notice in list(self.on_progress):
+                notice(fence, mod_revision, token)
+
     def _tell(self) -> None:
         for notice in list(self.on_standing):
             notice()
+
+
+def tick_value(fence: int, number: int, token: int) -> bytes:
+    """What a tick says: under which fence, how many there were, and the newest token committed."""
+    return f"{fence} {number} {token}".encode()
+
+
+def tick_in(value: bytes) -> tuple[int, int]:
+    """The fence and the newest token that a tick says; zeros where an older version wrote it, or nobody we know."""
+    try:
+        fence, _, token = (int(part) for part in value.split())
+    except ValueError:
+        return 0, 0
+    return fence, token
 
 
 def leader_in(leader: kv_pb2.KeyValue) -> LeaderSeen:

@@ -102,6 +102,13 @@ class Store(Protocol):
         """Called when `leader` or `heir` may have changed."""
 
     @property
+    def on_progress(self) -> list[Callable[[int, int, int], None]]:
+        """Called on a standby with the fence, the revision and the newest token that the leader's tick tells."""
+
+    newest_token: int
+    """Set by the runtime: what the ticks of this leader tell standbys. Never above what is committed."""
+
+    @property
     def name(self) -> str:
         """For people: `sqlite:/path` or `etcd:host:port,...`."""
 
@@ -150,6 +157,8 @@ class Unshared:
 
     def __init__(self) -> None:
         self.on_standing: list[Callable[[], None]] = []
+        self.on_progress: list[Callable[[int, int, int], None]] = []
+        self.newest_token = 0
 
     @property
     def leader(self) -> LeaderSeen | None:

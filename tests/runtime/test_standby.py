@@ -10,7 +10,7 @@ from runtime.scripted import ScriptedStore
 from runtime.test_runtime import FLOOR
 
 from coordinator.core import events as ev
-from coordinator.core.model import StopCause, StopRecord
+from coordinator.core.model import Mark, StopCause, StopRecord
 from coordinator.core.rejections import Refusal
 from coordinator.pending_stops import PendingStops
 from coordinator.runtime import NotLeading
@@ -139,3 +139,11 @@ async def test_a_stop_of_nothing_is_refused_and_leaves_nowhere(scope: dict[str, 
     asked = ev.StopAsked(now_ms=0, conn=1, operator="ann", reason="smoke", stop_id="s", **scope)  # type: ignore[arg-type]
     assert bench.standby.stop(asked)[0] is Refusal.BAD_SCOPE
     assert bench.told == []
+
+
+async def test_a_standby_keeps_how_far_the_leaders_ledger_is() -> None:
+    bench = Bench()
+    for notice in bench.store.on_progress:
+        notice(5, 70, 1 << 40 | 9)
+        notice(5, 69, 1 << 40 | 8)  # a watch may tell things late
+    assert bench.safeguards.high_water == Mark(5, 70, 1 << 40 | 9)

@@ -317,6 +317,24 @@ class ScriptedLine:
         self.followed.append(leader.name if leader is not None else "")
 
 
+async def test_a_standby_hears_how_far_the_leaders_ledger_is(etcd_bench: Bench) -> None:
+    """So that it knows an old copy for one, should it lead next."""
+    first = await leading(etcd_bench, "first")
+    first.newest_token = 4_711
+    standby, heard = etcd_bench.open_etcd("standby"), asyncio.Queue[tuple[int, int, int]]()
+    standby.on_progress.append(lambda *told: heard.put_nowait(told))
+    async with ticking(first):
+        waiting = asyncio.create_task(standby.lead())
+        async with asyncio.timeout(PATIENCE_S):
+            while (await heard.get())[2] != first.newest_token:
+                pass
+            before, after = await heard.get(), await heard.get()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert before[0] == after[0] == int((await standby.status()).epoch)
+    assert before[1] < after[1]
+
+
 async def test_a_leader_that_ticks_is_not_deposed_though_its_streams_have_closed(etcd_bench: Bench) -> None:
     first = await leading(etcd_bench, "first")
     fence = (await first.load()).epoch

@@ -157,14 +157,18 @@ class AgentCore:
         self.queue(Pending(cancel))
 
     def release(self, held: HeldGrant, zones: tuple[str, ...] = ()) -> int:
-        """Queues a release of `zones` (empty: all that is left); returns the outbox entry's id. Raises OutboxFull."""
+        """Queues a release of `zones` (empty: all that is left); returns the outbox entry's id. Raises OutboxFull.
+
+        What is given back is always named: "all of it" would be read by the coordinator's ledger, and one restored from
+        an old copy counts zones to the grant that this agent has given back and entered again since.
+        """
         partial = bool(zones) and set(zones) != set(held.zones)
         if partial:
             self._check_places()
         held.returning = held.returning or not partial
         operation = pb.Operation(
             agent_id=self.spec.agent_id,
-            release=pb.Release(token=held.token, zones=zones if partial else ()),
+            release=pb.Release(token=held.token, zones=zones or held.zones),
         )
         return self.owe(EntryKind.RELEASE, operation, token=held.token, zones=zones or held.zones)
 
