@@ -61,6 +61,8 @@ class _Latched:
         """Stops whose end a coordinator has decided or the ledger holds."""
         self.left: dict[str, Line] = {}
         """Stops that left or were heard -> the first line that shows it."""
+        self.stopped: dict[str, set[str]] = {}
+        """Stops -> the agents that were in their scope when they were tripped, as a coordinator decided it."""
         self.crashed_with: set[str] = set()
         self.durable: set[str] = set()
         self.liveness_since: int | None = None
@@ -135,6 +137,8 @@ class _Latched:
 
     def _coordinator(self, line: Line) -> None:
         coord = line["coord"]
+        for stop in (line.get("stops") or ()) if line.kind == "step" else ():
+            self.stopped.setdefault(stop["stop_id"], set()).update(line.get("stop_to") or ())
         mine = self.coords.setdefault(coord, Knowledge())
         if line.kind == "crash":
             self.crashed_with |= {s for s in mine.stops if s not in self.durable}
@@ -225,6 +229,8 @@ class _Latched:
                 agent.stop_ms = line["stop_ms"]
             if line["what"] in ("boot", "reboot"):
                 agent.rebooted = True
+                # Who only waited for a zone of the scope latches itself while it remembers; it stands in none of it.
+                agent.latches = {s for s in agent.latches if line["agent"] in self.stopped.get(s, {line["agent"]})}
             elif line["what"] == "latched":
                 self._latch(line, agent, line.get("stop_id", ""))
             elif line["what"] == "unlatched":

@@ -43,6 +43,8 @@ class _Promises:
         self.asks: dict[str, dict[str, frozenset[str]]] = {}
         """agent -> request -> zones, of what it waits for as far as it knows itself."""
         self.inside: dict[str, set[str]] = {}
+        self.astray: set[str] = set()
+        """Agents that were granted a zone beside their claim: what they do next is their own choice."""
 
     def run(self) -> list[Violation]:
         for line in self.findings.lines:
@@ -80,6 +82,7 @@ class _Promises:
         agent, mine = line["agent"], self.asks.setdefault(line["agent"], {})
         if line["op"] == "claim":
             self._disturb()
+            self.astray.discard(agent)
             self.claims[agent] = Claim(list(line.get("zones") or ()))
         elif line["op"] == "ask":
             zones = frozenset(line.get("zones") or ())
@@ -134,6 +137,8 @@ class _Promises:
                 self._disturb()
             if unit["state"] == "HELD" and not (is_occupied(before) and before and before["agent"] == unit["agent"]):
                 gained.append((unit["agent"], unit["zone"]))
+            if unit["state"] == "FREE" and is_occupied(before) and before and before["agent"] in self.astray:
+                self._disturb()  # it was reckoned to move on from there, and it turned back
         self.ledger.apply(line)
         for agent, zone in gained:
             self._worked_off(agent, zone)
@@ -143,6 +148,7 @@ class _Promises:
     def _worked_off(self, agent: str, zone: str) -> None:
         claim = self.claims.get(agent)
         if claim is None or zone not in claim.left:
+            self.astray.add(agent)
             return
         held = self._held(agent)
         while claim.left and claim.left[0] in held:
