@@ -121,7 +121,8 @@ class _CommitOrder:
             self.ever_held |= {(u["zone"], u["token"]) for u in line.get("units") or () if u["state"] == "HELD"}
             if outcome == "late":
                 self.late[coord] = max(self.late.get(coord, 0), line.get("revision", 0))
-        self.epoch = max(self.epoch, epoch)
+        if outcome != "refused":  # a straggler from before a restoration is refused, and begins nothing
+            self.epoch = max(self.epoch, epoch)
         if outcome == "ok":
             self.known.setdefault(coord, Ledger()).apply(line)
             if line.get("upto") is not None:
