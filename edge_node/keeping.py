@@ -23,9 +23,12 @@ from edge_node.snapshots.upload import Uploader
 
 log = logging.getLogger(__name__)
 
+FAILED_WAIT_S = 10.0
+"""After a turn that failed as a whole: its spool cannot be read, say."""
+
 
 def spool_of(config: SnapshotsConfig, source: str) -> Spool:
-    """The source's own spool. OSError when its folder cannot be made."""
+    """The source's own spool; makes no folder yet."""
     return Spool(config.folder / source, config.bytes_max)
 
 
@@ -48,7 +51,9 @@ class Keeper:
         self._last = which
         try:
             if self._spool is None:
-                self._spool = spool_of(self.config, self.source)
+                spool = spool_of(self.config, self.source)
+                spool.clear_parts()
+                self._spool = spool
             data = encode(window, channels, provenance, anomaly=anomaly, taken_unix_ms=time.time_ns() // 1_000_000)
             path = self._spool.put(data)
         except (OSError, ValueError) as error:
@@ -97,7 +102,13 @@ def start_bringing(bringing: Bringing) -> threading.Event:
     def work() -> None:
         wait_s = 0.0
         while not ending.wait(wait_s):
-            wait_s = bringing.turn()
+            try:
+                wait_s = bringing.turn()
+            except Exception as error:
+                # A spool that cannot be read, say: this thread must not end unnoticed.
+                log.exception("snapshots cannot be uploaded; tries again")
+                bringing.say(incident("node", "upload_failing", repr(error)))
+                wait_s = FAILED_WAIT_S
 
     threading.Thread(target=work, name="snapshot uploads", daemon=True).start()
     return ending

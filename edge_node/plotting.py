@@ -43,7 +43,7 @@ def picture(path: Path, samples: Samples, channel: Channel, plan: Plan, title: s
         envelope.set_axis_off()
     else:
         _envelope(envelope, lines, channel, plan)
-    figure.savefig(path, dpi=DPI)
+    figure.savefig(path, dpi=DPI, format="png")
 
 
 def _envelope(axes: Axes, lines: NDArray[np.complex64], channel: Channel, plan: Plan) -> None:

@@ -75,7 +75,10 @@ def create_locked(path: Path, header: Header, description: bytes) -> tuple[int, 
     Raises RingError when another writer lives, or when there is no room: the pages are reserved now, because a full
     tmpfs would otherwise kill the writer with SIGBUS at its first touch.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RingError(f"{path.parent}: no folder for rings ({error.strerror}); choose another") from None
     with _take_over(path) as predecessor:
         epoch = max(header.epoch, predecessor.epoch + 1 if predecessor else 0)
         fresh = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")

@@ -71,6 +71,8 @@ def decode(data: bytes) -> tuple[edge_pb2.EdgeSnapshot, NDArray[np.float32]]:
         message.ParseFromString(data)
     except DecodeError as error:
         raise SnapshotError(f"snapshot: {len(data)} bytes are not a snapshot, or truncated ({error})") from error
+    if not message.version:
+        raise SnapshotError(f"snapshot: {len(data)} bytes are not a snapshot: they name no version")
     if message.version != VERSION:
         raise SnapshotError(f"version: {message.version} where this program reads {VERSION}; use a newer zonelock")
     shape = (len(message.channels), message.provenance.samples)

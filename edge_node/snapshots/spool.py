@@ -1,7 +1,8 @@
 """Snapshots on site until they are uploaded: a folder with a bound in bytes.
 
 A snapshot is named for its samples, so taking or uploading it twice changes nothing. It is written beside its place
-and moved there once whole (a crash leaves a `.part` that the next start removes). When the bound is reached the oldest
+and moved there once whole (a crash leaves a `.part` that the next observer removes: only the one that stores may,
+others look while it writes). When the bound is reached the oldest
 uploaded ones go first, then the oldest at all; a snapshot lost before its upload is counted and said.
 """
 
@@ -46,12 +47,17 @@ class Spool:
     def __post_init__(self) -> None:
         if self.bytes_max < SPOOL_BYTES_MIN:
             raise ValueError(f"bytes_max: {self.bytes_max} is below {SPOOL_BYTES_MIN}; one snapshot would not fit")
-        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def clear_parts(self) -> None:
+        """Removes what a crash left half written. For whoever stores here, before its first snapshot. OSError."""
         for part in sorted(self.folder.glob(f"*{PART}")):
-            part.unlink()
+            part.unlink(missing_ok=True)
 
     def put(self, data: bytes) -> Path | None:
-        """Stores an encoded snapshot; None when it does not fit or the disk is full, which is counted and logged."""
+        """Stores an encoded snapshot; None when it does not fit or the disk is full, which is counted and logged.
+        OSError when there can be no such folder.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
         message, _ = decode(data)
         name = f"{message.provenance.source}-{message.provenance.writer_epoch}-{message.provenance.first_index:016d}"
         path = self.folder / f"{name}-{message.sha256.hex()[:16]}{SUFFIX}"
@@ -80,7 +86,11 @@ class Spool:
         """Every snapshot, the oldest first."""
         found = []
         for path in self.folder.glob(f"*{SUFFIX}"):
-            status = path.stat()
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                # Evicted meanwhile by the observer that stores here.
+                continue
             uploaded = path.with_suffix(UPLOADED).exists()
             found.append((status.st_mtime_ns, Kept(path, status.st_size, uploaded)))
         return [kept for _, kept in sorted(found, key=lambda pair: (pair[0], pair[1].name))]
@@ -90,7 +100,7 @@ class Spool:
         return [kept for kept in self.kept() if not kept.uploaded]
 
     def mark_uploaded(self, kept: Kept) -> None:
-        """Remembers that the snapshot is safe elsewhere: it may be evicted first."""
+        """Remembers that the snapshot is safe elsewhere: it may be evicted first. OSError when the disk is full."""
         kept.path.with_suffix(UPLOADED).touch()
 
     def _make_room(self, wanted: int) -> None:
@@ -104,6 +114,6 @@ class Spool:
                 log.error(
                     "snapshot %s evicted before its upload: the spool of %d bytes is full", item.name, self.bytes_max
                 )
-            item.path.unlink()
+            item.path.unlink(missing_ok=True)
             item.path.with_suffix(UPLOADED).unlink(missing_ok=True)
             taken -= item.size_bytes

@@ -54,17 +54,25 @@ class Uploader:
         for kept in self.spool.pending():
             try:
                 self._upload(kept)
+                self.spool.mark_uploaded(kept)
+            except FileNotFoundError as error:
+                if not kept.path.exists():
+                    # Evicted before its turn; the observer counts and logs it.
+                    continue
+                return self._put_off(kept, error)
             except Exception as error:  # a store may raise anything; the observer goes on whatever it is
-                self.failures += 1
-                self.last_error = f"{kept.name}: {error}"
-                log.warning("snapshot not uploaded, will try again: %s", self.last_error)
-                wait = self._wait_s * (0.5 + self._jitter() / 2)
-                self._wait_s = min(LONGEST_WAIT_S, self._wait_s * 2)
-                return wait
-            self.spool.mark_uploaded(kept)
+                return self._put_off(kept, error)
             self.uploaded += 1
         self._wait_s, self.last_error = FIRST_WAIT_S, ""
         return FIRST_WAIT_S
+
+    def _put_off(self, kept: Kept, error: Exception) -> float:
+        self.failures += 1
+        self.last_error = f"{kept.name}: {error}"
+        log.warning("snapshot not uploaded, will try again: %s", self.last_error)
+        wait_s = self._wait_s * (0.5 + self._jitter() / 2)
+        self._wait_s = min(LONGEST_WAIT_S, self._wait_s * 2)
+        return wait_s
 
     def _upload(self, kept: Kept) -> None:
         store, folder = fsspec.core.url_to_fs(self.url)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import math
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def _as_frames(path: Path, data: Samples) -> Samples:
         data = data[:, None]
     if data.ndim != 2 or data.dtype.kind not in "iuf":
         raise SourceError(f"{path}: {data.dtype} of shape {data.shape}; needs real numbers as (frames, columns)")
-    if data.shape[1] > data.shape[0]:
+    if data.shape[1] > data.shape[0] > 0:
         raise SourceError(
             f"{path}: {data.shape[0]} frames of {data.shape[1]} columns; looks transposed: save it with .T"
         )
@@ -146,7 +147,9 @@ def _read_npy(path: Path, problems: Problems, variable: str) -> Recording:
         if dtype.hasobject:
             raise SourceError(f"{path}: holds Python objects, which are never unpickled; save plain numbers")
         count = math.prod(shape)
-        flat = np.fromfile(file, dtype, count)
+        # A damaged head may claim more than memory holds; no more is read than there is.
+        there = (path.stat().st_size - file.tell()) // max(1, dtype.itemsize)
+        flat = np.fromfile(file, dtype, min(count, there))
     if len(flat) == count:
         return _plain(path, flat.reshape(shape, order="F" if fortran else "C"))
     if fortran and len(shape) > 1:
@@ -195,7 +198,7 @@ def _read_wav(path: Path, problems: Problems, variable: str) -> Recording:
         warnings.simplefilter("always")
         try:
             rate, data = wavfile.read(path)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, struct.error) as error:
             raise SourceError(f"{path}: not a wav file that can be read ({error}); record it again") from None
     for warning in told:
         problems.note("truncated", f"{path}: {warning.message}; plays what is there")

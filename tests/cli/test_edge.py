@@ -125,6 +125,9 @@ def test_a_snapshot_taken_now_can_be_inspected_and_exported(run: Run, config: Pa
     about = said(run("edge", "inspect", str(out), "--npy", str(npy)))
     assert about["verified"] and [c["name"] for c in about["channels"]] == CHANNELS
     assert np.load(npy).shape == (2, 1_024)
+    for command in (("inspect", str(out), "--npy"), ("plot", str(config), "--out")):
+        error = failed(run("edge", *command, str(tmp_path / "no folder" / "x.png")))
+        assert error["exit"] == 1 and f"another file with {command[-1]}" in error["remedy"]
     out.write_bytes(out.read_bytes()[:-9])
     assert failed(run("edge", "inspect", str(out)))["exit"] == 6
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_node import keeping
 from edge_node.build import channels_of
 from edge_node.config import ConfigError, EdgeConfig, SnapshotsConfig, make
 from edge_node.drift.watch import Recalibrated, leave_note
@@ -18,6 +19,7 @@ from edge_node.keeping import Bringing, kept_path, spool_of, start_bringing
 from edge_node.observer import Observer
 from edge_node.ring import Origin, RingWriter
 from edge_node.snapshots.encode import decode
+from edge_node.snapshots.spool import Spool
 
 RATE_HZ, FRAMES, SAMPLES = 1_000, 250, 250
 SENSORS = ("t1", "t2", "t3")
@@ -197,3 +199,27 @@ def test_mistakes_in_the_configuration_are_named(tmp_path: Path, changed: dict[s
     with pytest.raises(ConfigError) as told:
         config(tmp_path, **changed)
     assert words in str(told.value)
+
+
+def test_uploads_go_on_after_a_spool_that_could_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Entry] = []
+    told, again = threading.Event(), threading.Event()
+
+    def say(entry: Entry) -> None:
+        said.append(entry)
+        told.set()
+
+    bringing = Bringing(SnapshotsConfig(folder=tmp_path / "kept", url=f"file://{tmp_path}/store"), ["oven"], say)
+
+    def pending(self: object) -> list[object]:
+        if told.is_set():
+            again.set()
+            return []
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(keeping, "FAILED_WAIT_S", 0.0)
+    monkeypatch.setattr(Spool, "pending", pending)
+    ending = start_bringing(bringing)
+    assert again.wait(20.0), "the thread ended with the first failure"
+    ending.set()
+    assert said[0].data["what"] == "upload_failing" and "Permission denied" in said[0].data["detail"]

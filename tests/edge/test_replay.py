@@ -163,3 +163,28 @@ def test_a_pace_says_how_long_to_wait_and_catches_up_with_little_only() -> None:
     assert pace.due_in_s(20) == 0.0 and pace.late == 1, "half a second behind is caught up with"
     assert pace.due_in_s(20) == pytest.approx(0.5, abs=0.05)
     assert Pace(rate_hz=1.0, speed=0).due_in_s(1_000) == 0.0
+
+
+def test_a_wav_that_breaks_off_in_its_head_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path, "wav")
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(SourceError, match="not a wav file"):
+        played(path)
+
+
+def test_an_npy_whose_head_claims_more_than_memory_holds_is_played_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "run.npy"
+    with path.open("wb") as file:
+        head = {"descr": "<f4", "fortran_order": False, "shape": (10**15, 2)}
+        np.lib.format.write_array_header_1_0(file, head)
+        file.write(DATA.tobytes())
+    samples, counts, _ = played(path)
+    np.testing.assert_array_equal(samples, DATA)
+    assert counts["truncated"] == 1
+
+
+def test_an_empty_npy_is_not_called_transposed(tmp_path: Path) -> None:
+    path = tmp_path / "run.npy"
+    np.save(path, DATA[:0])
+    with pytest.raises(SourceError, match="no complete frame"):
+        played(path)

@@ -283,3 +283,10 @@ def test_a_ring_of_another_layout_version_or_with_a_broken_head_is_refused(tmp_p
         ring._bytes[28] ^= 64
         with pytest.raises(RingError, match="its shape makes that"):
             RingReader("press", folder=tmp_path)
+
+
+def test_a_folder_that_cannot_be_is_told_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RingError, match="no folder for rings"):
+            writer(folder)

@@ -108,9 +108,22 @@ def test_the_same_snapshot_is_kept_once(tmp_path: Path) -> None:
     assert len(spool.kept()) == 1
 
 
-def test_a_half_written_snapshot_is_removed_at_the_next_start(tmp_path: Path) -> None:
+def test_a_half_written_snapshot_is_removed_only_by_whoever_stores_there(tmp_path: Path) -> None:
     (tmp_path / "press-7-0-abc.part").write_bytes(b"half")
-    assert Spool(tmp_path, SPOOL_BYTES_MIN).kept() == [] and list(tmp_path.iterdir()) == []
+    spool = Spool(tmp_path, SPOOL_BYTES_MIN)
+    # Looking at the spool must not take the file that an observer is writing from under it.
+    assert spool.kept() == [] and len(list(tmp_path.iterdir())) == 1
+    spool.clear_parts()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_at_a_spool_that_is_not_there_makes_no_folder(tmp_path: Path) -> None:
+    assert Spool(tmp_path / "none", SPOOL_BYTES_MIN).kept() == [] and not (tmp_path / "none").exists()
+
+
+def test_a_file_without_a_snapshot_in_it_is_not_taken_for_a_newer_version() -> None:
+    with pytest.raises(SnapshotError, match="0 bytes are not a snapshot"):
+        decode(b"")
 
 
 def test_a_full_disk_is_counted_and_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +176,38 @@ def test_a_store_that_refuses_is_retried_with_longer_waits_and_nothing_is_lost(t
     assert len(spool.pending()) == 1
     assert uploader.run_once() == FIRST_WAIT_S
     assert spool.pending() == [] and uploader.failures == 3 and uploader.last_error == ""
+
+
+def test_a_snapshot_that_is_evicted_before_its_turn_does_not_hold_up_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "spool", SPOOL_BYTES_MIN)
+    for place in range(2):
+        spool.put(taken(np.arange(100) + place, place))
+    pending = spool.pending()
+    pending[0].path.unlink()
+    monkeypatch.setattr(Spool, "pending", lambda self: pending)
+    uploader = Uploader(spool, f"file://{tmp_path}/store")
+    assert uploader.run_once() == FIRST_WAIT_S
+    assert (uploader.uploaded, uploader.failures) == (1, 0)
+
+
+def test_an_upload_that_cannot_be_remembered_on_a_full_disk_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "spool", SPOOL_BYTES_MIN)
+    spool.put(taken(np.arange(100)))
+    uploader = Uploader(spool, f"file://{tmp_path}/store")
+
+    def full(self: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "touch", full)
+        uploader.run_once()
+    assert uploader.uploaded == 0 and "No space left" in uploader.last_error
+    uploader.run_once()
+    assert uploader.uploaded == 1 and spool.pending() == []
 
 
 def test_a_url_of_no_known_store_is_refused_at_once(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ them costs its writer anything (I10). The edge node is imported when a command r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +158,8 @@ def plot(config_file: Path, source: str | None, channel: str | None, out: Path, 
         row = names.index(channel) if channel is not None else 0
         window = _next_window(config, look, name)
         plan = plan_of(config, look.channels, look.rate_hz)
-        picture(out, window.data[row], look.channels[row], plan, f"{name} {names[row]}")
+        with _writing(out, "--out"):
+            picture(out, window.data[row], look.channels[row], plan, f"{name} {names[row]}")
     if view.json:
         view.document({"file": str(out), "source": name, "channel": names[row], "first_index": window.first_index})
     else:
@@ -219,7 +222,7 @@ def inspect(snapshot_file: Path, npy: Path | None, view: View) -> None:
             ExitCode.INVALID, f"{snapshot_file}: {error}", "Fetch it again: zonelock edge snapshot CONFIG --list."
         ) from error
     if npy is not None:
-        with npy.open("wb") as file:
+        with _writing(npy, "--npy"), npy.open("wb") as file:
             np.save(file, samples)
     origin, found = message.provenance, message.anomaly
     anomaly = f"{found.channel}: {found.measure} {found.value:.3g}" if message.HasField("anomaly") else ""
@@ -292,11 +295,19 @@ def _kept(config: EdgeConfig, name: str, wanted: str | None, out: Path | None, v
         view.say(f"wrote {path}; try next: zonelock edge inspect {path}")
 
 
-def _write(path: Path, data: bytes) -> None:
+@contextmanager
+def _writing(path: Path, option: str) -> Iterator[None]:
+    """A file that cannot be written is a Failure that names the option for another."""
     try:
-        path.write_bytes(data)
+        yield
     except OSError as error:
-        raise Failure(ExitCode.FAILURE, f"{path}: {error.strerror}", "Choose another file with --out.") from error
+        remedy = f"Choose another file with {option}."
+        raise Failure(ExitCode.FAILURE, f"{path}: {error.strerror or error}", remedy) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    with _writing(path, "--out"):
+        path.write_bytes(data)
 
 
 def _next_window(config: EdgeConfig, look: Any, name: str) -> Any:
@@ -386,7 +397,6 @@ def _plain(text: str) -> str:
 
 def _table(view: View) -> Any:
     """A context in which `show(data, chosen)` draws: lines of JSON, or one table that is redrawn in place."""
-    from contextlib import contextmanager
 
     @contextmanager
     def lines() -> Any:
