@@ -55,6 +55,8 @@ class Standby:
         self._news = asyncio.Event()
         self.arriving = False
         """The lead was taken, and the ledger is being read."""
+        self.hears_leader = False
+        """The leader's own process answers on the line to it. Its key alone outlives it by up to a lease."""
         self.on_change: list[Callable[[], None]] = []
         store.on_standing.append(self.changed)
         store.on_progress.append(self._saw_ledger)

@@ -310,8 +310,8 @@ class Holding:
             failure = await self._give_back(grant, entered=True)
             outcome, code = ("released", ending.exit_code) if failure is None else ("occupied", int(failure))
         else:
-            await self._quietly(grant.abandon())
-            outcome, code = "abandoned", ending.exit_code
+            told = await self._quietly(grant.abandon(), self._patience_s(grant))
+            outcome, code = "abandoned" if told else "occupied", ending.exit_code
         how = f"the command ended with {ending.exit_code}"
         if outcome == "released":
             text = f"{how}; gave {self.names} back"
@@ -339,13 +339,18 @@ class Holding:
         from zonelock_client import GrantLost, ZonelockError
 
         try:
-            async with asyncio.timeout(max(GIVE_BACK_S, grant.remaining_ms() / 1_000)):
+            async with asyncio.timeout(self._patience_s(grant)):
                 await grant.cleared()
         except GrantLost:
             return ExitCode.GRANT_LOST if entered else None
         except (ZonelockError, TimeoutError):
             return ExitCode.UNAVAILABLE
         return None
+
+    @staticmethod
+    def _patience_s(grant: Grant) -> float:
+        """Until the grant's own end: what is said by then stops nobody."""
+        return max(GIVE_BACK_S, grant.remaining_ms() / 1_000)
 
     def _clearance(self) -> str:
         return f"zonelock clear {' '.join(self.order.zones)} --agent {self.agent.agent_id} --reason TEXT"
@@ -361,13 +366,18 @@ class Holding:
             exit=code,
         )
 
-    async def _quietly(self, saying: Any) -> None:
-        """Says something that changes nothing for the caller; silence of the coordinator is no reason to hang."""
+    async def _quietly(self, saying: Any, within_s: float = ANSWER_S) -> bool:
+        """Says something that changes little for the caller; silence of the coordinator is no reason to hang. Whether
+        it was heard.
+        """
         from zonelock_client import ZonelockError
 
-        with contextlib.suppress(ZonelockError, TimeoutError):
-            async with asyncio.timeout(ANSWER_S):
+        try:
+            async with asyncio.timeout(within_s):
                 await saying
+        except (ZonelockError, TimeoutError):
+            return False
+        return True
 
     @contextlib.contextmanager
     def _signals(self, asking: asyncio.Task[Grant]) -> Iterator[None]:

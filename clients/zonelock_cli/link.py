@@ -45,6 +45,8 @@ CHANNEL_OPTIONS = (
 )
 
 ERROR_DOMAIN = "zonelock"
+ROLE_KEY = "zonelock-role"
+LEADER_KEY = "zonelock-leader"
 
 
 class Link:
@@ -53,8 +55,15 @@ class Link:
     def __init__(self, server: str, wait_s: float) -> None:
         self.server = server
         self.wait_s = wait_s
+        self.commits = True
+        """False once a watch said that its coordinator leads, and its store does not commit."""
+        self._stands_by = False
         self._stopped = threading.Event()
         self._watch: Any = None
+        self._dial(server)
+
+    def _dial(self, server: str) -> None:
+        self.server = server
         ours = credentials()
         self._channel = (
             grpc.insecure_channel(server, options=CHANNEL_OPTIONS)
@@ -76,13 +85,14 @@ class Link:
     def picture(self) -> Picture:
         """The whole floor as of now."""
         with self._translated(), progress(f"waiting for {self.server}"):
-            call = self._zones.WatchFloor(zone_service_pb2.WatchFloorRequest(), timeout=self.wait_s)
+            call = self._begin_watch(zone_service_pb2.WatchFloorRequest(), self.wait_s)
             try:
                 for response in call:
                     if response.snapshot:
                         return Picture.of(response)
             finally:
                 call.cancel()
+                self._watch = None
         raise Failure(
             ExitCode.UNAVAILABLE,
             f"the coordinator at {self.server} ended the watch before it showed the floor",
@@ -91,15 +101,13 @@ class Link:
 
     def changes(self, min_interval_ms: int) -> Iterator[zone_service_pb2.WatchFloorResponse]:
         """The whole picture, then changes until the caller stops reading. Waits `wait_s` for the first only."""
-        call = self._zones.WatchFloor(zone_service_pb2.WatchFloorRequest(min_interval_ms=min_interval_ms))
-        self._watch = call
-        impatience = threading.Timer(self.wait_s, call.cancel)
+        impatience = threading.Timer(self.wait_s, self._end_watch)
         impatience.daemon = True
         impatience.start()
         begun = False
         try:
             with self._translated():
-                for response in call:
+                for response in self._begin_watch(zone_service_pb2.WatchFloorRequest(min_interval_ms=min_interval_ms)):
                     impatience.cancel()
                     begun = True
                     yield response
@@ -107,17 +115,38 @@ class Link:
             if failure.reason != "CANCELLED":
                 raise
             if not begun and not self._stopped.is_set():
-                raise silent(self.server, self.wait_s) from None
+                raise self._silent() from None
         finally:
             impatience.cancel()
-            call.cancel()
+            self._end_watch()
             self._watch = None
 
     def stop(self) -> None:
         """Ends `changes` from another thread, as if the coordinator had nothing more to say."""
         self._stopped.set()
+        self._end_watch()
+
+    def _begin_watch(self, request: zone_service_pb2.WatchFloorRequest, timeout: float | None = None) -> Any:
+        """A watch of the coordinator that was dialled or, where that one stands by and names it, of the leader."""
+        self._watch = call = self._zones.WatchFloor(request, timeout=timeout)
+        told = dict(call.initial_metadata() or ())
+        leader = str(told.get(LEADER_KEY, ""))
+        if leader and leader != self.server and not self._stands_by:
+            self._stands_by = True
+            call.cancel()
+            self._channel.close()
+            self._dial(leader)
+            return self._begin_watch(request, timeout)
+        role = told.get(ROLE_KEY)
+        self._stands_by, self.commits = role == "standing-by", role != "not-committing"
+        return call
+
+    def _end_watch(self) -> None:
         if (watch := self._watch) is not None:
             watch.cancel()
+
+    def _silent(self) -> Failure:
+        return nobody_leads(self.server, self.wait_s) if self._stands_by else silent(self.server, self.wait_s)
 
     def floor(self) -> floor_pb2.Floor:
         request = zone_service_pb2.GetFloorRequest()
@@ -165,6 +194,8 @@ class Link:
         try:
             yield
         except grpc.RpcError as error:
+            if self._stands_by and error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise self._silent() from error
             raise translated(error, self.server, self.wait_s) from error
 
 
@@ -174,6 +205,15 @@ def silent(server: str, wait_s: float) -> Failure:
         f"the coordinator at {server} did not answer within {wait_s:g} s",
         "Check the address (--server, $ZONELOCK_SERVER) and the coordinator's log, or wait longer with --wait-s.",
         reason="DEADLINE_EXCEEDED",
+    )
+
+
+def nobody_leads(server: str, wait_s: float) -> Failure:
+    return Failure(
+        ExitCode.UNAVAILABLE,
+        f"the coordinator at {server} stands by, and for {wait_s:g} s it knew of nobody who leads",
+        f"Stops still work. `zonelock cluster status --server {server}` shows the other coordinators and the store.",
+        reason="NOT_LEADER",
     )
 
 

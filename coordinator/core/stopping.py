@@ -87,14 +87,17 @@ class Stopping(Holding):
 
     def _widen(self, known: StopRecord, asked: StopRecord, recorded_at: str) -> StopRecord:
         """An active stop that was adopted from an agent knows only where that agent stood. When its whole scope comes
-        to light, the stop covers it from then on; a scope never shrinks.
+        to light, the stop covers it from then on; a scope never shrinks. Who tripped it, and why, comes to light too.
         """
         groups = tuple(sorted({*known.stop_groups, *asked.stop_groups}))
         zones = tuple(sorted({*known.zones, *asked.zones}))
         wider = replace(known, floor=known.floor or asked.floor, stop_groups=groups, zones=zones)
-        if (wider.floor, set(groups), set(zones)) == (known.floor, set(known.stop_groups), set(known.zones)):
+        same = (wider.floor, set(groups), set(zones)) == (known.floor, set(known.stop_groups), set(known.zones))
+        if same and (not _adopted(known) or _adopted(asked)):
             return known
-        return self._trip(replace(wider, tripped_by=asked.tripped_by, reason=asked.reason), recorded_at)
+        return self._trip(
+            replace(wider, cause=asked.cause, tripped_by=asked.tripped_by, reason=asked.reason), recorded_at
+        )
 
     def behind(self, seen: Mark) -> str:
         """What shows that this ledger is not the one that was seen, or no longer: empty when nothing does.
@@ -153,7 +156,7 @@ class Stopping(Holding):
             stop_groups=tuple(sorted({self.stops.group_of(z) for z in zones})),
             zones=zones,
             tripped_by=session.agent_id,
-            reason=f"{session.agent_id} came back latched by a stop that the ledger does not know",
+            reason=_adopting(session.agent_id),
         )
         self._trip(stop, "")
         self._confirm_standing(session, stop_id)
@@ -181,3 +184,12 @@ class Stopping(Holding):
                 self._stop_agent(event.agent_id, stop)  # it heard of it elsewhere, and has given up its grants
             self._confirm_standing(session, stop_id)
         self._changes.agents.add(event.agent_id)
+
+
+def _adopting(agent_id: str) -> str:
+    return f"{agent_id} came back latched by a stop that the ledger does not know"
+
+
+def _adopted(stop: StopRecord) -> bool:
+    """Known from an agent's latch only: who tripped it, and why, is not."""
+    return stop.cause is StopCause.AGENT and stop.reason == _adopting(stop.tripped_by)

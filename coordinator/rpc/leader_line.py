@@ -79,7 +79,7 @@ class LeaderLine:
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        self._opened = self._up = False
+        self._opened = self._up = self._runtime.standby.hears_leader = False
         if leader is not None and leader.address:
             self._task = asyncio.create_task(self._keep(leader), name="leader-line")
 
@@ -148,6 +148,7 @@ class LeaderLine:
     def _set_up(self, *, up: bool) -> None:
         if self._up != up:
             self._up, self._opened = up, True
+            self._runtime.standby.hears_leader = up
             self.on_change()
 
     async def _hand_over(self, stub: Any) -> None:

@@ -22,6 +22,8 @@ from coordinator.rpc.translate import Greeting, floor_message
 from coordinator.rpc.watch import FloorFeed
 
 MAX_WATCH_INTERVAL_MS = 60_000
+ROLE_KEY = "zonelock-role"
+LEADER_KEY = "zonelock-leader"
 
 
 class ZoneService(zgrpc.ZoneServiceServicer):
@@ -88,11 +90,21 @@ class ZoneService(zgrpc.ZoneServiceServicer):
             raise RequestRefused(
                 Refusal.QUEUE_FULL, f"{self._feed.watchers} clients watch already; this coordinator serves no more."
             )
-        await context.send_initial_metadata(())  # a status cannot be sent while the first write would carry it
+        # Before the first write, which would carry it: a standby has nothing to write, and a status must find its way.
+        await context.send_initial_metadata(self._standing())
         async with aclosing(self._feed.subscribe(min_interval_ms=interval_ms)) as updates:
             async for update in updates:
                 await self._write(context, update)
         raise RequestRefused(Refusal.NOT_LEADER, "This coordinator is shutting down.")
+
+    def _standing(self) -> tuple[tuple[str, str], ...]:
+        """What a watcher is to know before anything is shown: whether it sees the floor as it is, or had better look
+        elsewhere. The leader is named only where it is known to live.
+        """
+        if not self._runtime.stands_by:
+            return ((ROLE_KEY, "leading" if self._runtime.leading else "not-committing"),)
+        leader = self._runtime.standby.leader if self._runtime.ready else None
+        return ((ROLE_KEY, "standing-by"), *(((LEADER_KEY, leader.address),) if leader and leader.address else ()))
 
     async def _write(self, context: Any, update: zpb.WatchFloorResponse) -> None:
         try:

@@ -171,6 +171,8 @@ class FakeCoordinator(
         self.asked: list[Any] = []
         self.refuse: Any = None
         self.mute = False
+        self.standing: tuple[tuple[str, str], ...] = ()
+        """What a watcher is told of this coordinator's role."""
         self.cluster = cluster_service_pb2.GetClusterResponse()
         self.over = threading.Event()
         self.floor = floor_pb2.Floor(
@@ -211,6 +213,8 @@ class FakeCoordinator(
         self.server.stop(grace=None).wait(5)
 
     def WatchFloor(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        if self.standing:
+            context.send_initial_metadata(self.standing)
         if self.mute:
             self.over.wait(30)
             return

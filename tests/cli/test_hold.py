@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_a_command_that_fails_leaves_its_zones_blocked(plant: Plant, script: str
     assert any("zonelock clear Z_32 --agent H1" in line for line in story["resolve"])
     assert plant.do("clear", "Z_32", "--agent", "H1", "--reason", "looked")["cleared"] == ["Z_32"]
     assert plant.zone("Z_32")["state"] == "FREE"
+
+
+def test_a_failure_is_told_even_to_a_coordinator_that_answers_late(plant: Plant) -> None:
+    assert plant.process is not None
+    with plant.hold("Z_32", "--", "sh", "-c", "sleep 0.3; exit 3") as held:
+        held.until("started")
+        plant.process.send_signal(signal.SIGSTOP)
+        thaw = threading.Timer(2.5, plant.process.send_signal, (signal.SIGCONT,))
+        thaw.start()
+        try:
+            assert held.finish() == 3
+            assert thaw.finished.is_set(), "hold ended before the coordinator could hear of it"
+        finally:
+            thaw.join()
+    assert held.last["outcome"] == "abandoned"
+    assert plant.zone("Z_32")["state"] == "BLOCKED"
 
 
 def test_a_failure_may_be_declared_harmless(plant: Plant) -> None:

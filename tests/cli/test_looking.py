@@ -178,6 +178,34 @@ def test_watch_ends_with_3_when_the_coordinator_goes_away(run: Run, fake: FakeCo
     assert (error["exit"], error["reason"]) == (3, "NOT_LEADER")
 
 
+def test_a_standby_that_names_the_leader_is_not_waited_for(run: Run, fake: FakeCoordinator) -> None:
+    with FakeCoordinator() as standby:
+        standby.mute = True
+        standby.standing = (("zonelock-role", "standing-by"), ("zonelock-leader", fake.target))
+        assert said(run("status", "--server", standby.target))["server"] == fake.target
+        assert said(run("explain", "Z_32", "--server", standby.target))["zone"] == "Z_32"
+        line = run("watch", "--seconds", "0.5", "--server", standby.target).stdout.splitlines()[0]
+        assert json.loads(line)["event"] == "snapshot"
+
+
+def test_a_standby_without_a_leader_says_so_rather_than_that_it_does_not_answer(run: Run) -> None:
+    with FakeCoordinator() as standby:
+        standby.mute = True
+        standby.standing = (("zonelock-role", "standing-by"),)
+        for command in (("status",), ("watch",)):
+            error = failed(run(*command, "--wait-s", "0.3", "--server", standby.target))
+            assert (error["exit"], error["reason"]) == (3, "NOT_LEADER")
+            assert "stands by" in error["message"]
+            assert "zonelock cluster status" in error["remedy"]
+
+
+def test_status_of_a_leader_whose_store_does_not_commit_is_no_good_health(run: Run, fake: FakeCoordinator) -> None:
+    fake.standing = (("zonelock-role", "not-committing"),)
+    done = run("status", "-o", "json", "--server", fake.target)
+    assert json.loads(done.stdout)["epoch"] == 12
+    assert (done.exit_code, failed(done)["reason"]) == (3, "STORE_UNAVAILABLE")
+
+
 def test_floor_show_lists_stop_groups_and_gives_the_source_back(run: Run, fake: FakeCoordinator) -> None:
     floor = said(run("floor", "show", "--server", fake.target))["floor"]
     assert (floor["site"], floor["stop_groups"], floor["zones"][0]["hold_max_ms"]) == ("plant", ["east"], 60_000)

@@ -10,7 +10,7 @@ from core.bench import FLOOR, Bench, only
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.machine import FloorChanged
-from coordinator.core.model import BlockCause, FloorSpec, UnitState, Vacancy, ZoneSpec
+from coordinator.core.model import BlockCause, FloorSpec, StopCause, StopRecord, UnitState, Vacancy, ZoneSpec
 from coordinator.core.rejections import Refusal, Rejection
 from coordinator.core.views import stop_view
 
@@ -168,6 +168,20 @@ def test_an_adopted_stop_is_widened_when_its_whole_scope_comes_to_light() -> Non
     assert bench.machine.units.of("C")[0].state is UnitState.BLOCKED
     again = only(bench.stop(zone="A", stop_id="s"), fx.StopsReported).stops[0]
     assert again.floor  # a scope never shrinks
+
+
+def test_who_tripped_a_stop_and_why_comes_to_light_though_an_agent_told_of_it_first() -> None:
+    bench = Bench()
+    bench.hello("a")
+    bench.ask("a", "A")
+    bench.latched["a"] = {"s"}
+    bench.hello("a")  # it heard of the stop at a standby, before that one could hand it over
+    handed = StopRecord("s", StopCause.OPERATOR, False, ("west",), ("A",), "mara", "smoke")
+    for _ in range(2):
+        bench.do(ev.StopRecovered(now_ms=bench.now_ms, stop=handed, recorded_at="now"))
+        stop = bench.machine.stops.active()[0]
+        assert (stop.cause, stop.tripped_by, stop.reason) == (StopCause.OPERATOR, "mara", "smoke")
+    assert [e.actor for e in bench.machine.audit if e.action == "stop"] == ["a", "mara"]
 
 
 def test_acknowledging_a_stop_heard_elsewhere_ends_the_agents_grants() -> None:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from zonelock_cli.failures import unknown
+from zonelock_cli.exits import ExitCode
+from zonelock_cli.failures import Failure, unknown
 from zonelock_cli.options import output_option, server_options
 from zonelock_cli.output import View, doing, duration, since, state
 
 if TYPE_CHECKING:
+    from zonelock_cli.link import Link
+    from zonelock_cli.picture import Picture
     from zonelock_cli.story import Story
 
 ZONE_STATE_CHOICES = ("FREE", "HELD", "BLOCKED", "STOPPED", "UNKNOWN", "CLOSED")
@@ -26,7 +29,8 @@ ZONE_STATE_CHOICES = ("FREE", "HELD", "BLOCKED", "STOPPED", "UNKNOWN", "CLOSED")
 def status(server: str, wait_s: float, view: View) -> None:
     """Show the floor in a few lines: zones by state, agents, waits, stops and why.
 
-    Exits 0 when a coordinator that leads answered, 3 when none did.
+    A standby passes the question on to the leader. Exits 0 when a coordinator that leads and commits answered, 3
+    otherwise.
     """
     from zonelock_cli.link import Link
     from zonelock_cli.picture import LINK_STATES, ZONE_STATES, counts
@@ -35,24 +39,37 @@ def status(server: str, wait_s: float, view: View) -> None:
         picture = link.picture()
     zone_counts = counts((z["state"] for z in picture.zones.values()), ZONE_STATES)
     agent_counts = counts((a["link"] for a in picture.agents.values()), LINK_STATES)
-    stops = picture.active_stops()
     if view.json:
         view.document(
             {
-                "server": server,
+                "server": link.server,
                 "epoch": picture.epoch,
                 "floor_hash": picture.floor_hash,
                 "zones": zone_counts,
                 "agents": agent_counts,
                 "waiting": len(picture.waits),
-                "stops": stops,
+                "stops": picture.active_stops(),
                 "totals": picture.totals,
             }
         )
-        return
-    totals = picture.totals
+    else:
+        _show_status(view, link, picture, zone_counts, agent_counts)
+    if not link.commits:
+        raise Failure(
+            ExitCode.UNAVAILABLE,
+            f"the coordinator at {link.server} cannot commit: it shows what it knew last, and grants nothing",
+            f"Stops still work. `zonelock cluster status --server {link.server}` shows the store.",
+            reason="STORE_UNAVAILABLE",
+        )
+
+
+def _show_status(
+    view: View, link: Link, picture: Picture, zone_counts: dict[str, int], agent_counts: dict[str, int]
+) -> None:
+    totals, stops = picture.totals, picture.active_stops()
+    role = "leading" if link.commits else "[bold red]its store does not commit[/bold red]"
     rows = [
-        ("coordinator", f"{server}, leading, epoch {picture.epoch}"),
+        ("coordinator", f"{link.server}, {role}, epoch {picture.epoch}"),
         ("floor", picture.floor_hash[:12] or "no hash"),
         ("zones", _tally(zone_counts)),
         ("agents", _tally(agent_counts)),

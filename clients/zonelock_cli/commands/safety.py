@@ -62,7 +62,15 @@ def stop(
     else:
         request.floor = True
     with Link(server, wait_s) as link:
-        tripped = plain(link.trip_stop(request))
+        try:
+            tripped = plain(link.trip_stop(request))
+        except Failure as failure:
+            if failure.reason == "COMMIT_UNCERTAIN":
+                failure.remedy = (
+                    f"It is in force, and will be recorded as soon as the store commits. Ask again with --stop-id "
+                    f"{request.stop_id} until that is confirmed; `zonelock cluster status` shows the store."
+                )
+            raise
     if view.json:
         view.document({"stop": tripped})
     else:
