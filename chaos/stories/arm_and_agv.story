@@ -38,7 +38,7 @@
 > leave Arm_14 Z_32
        3 s  Arm_14 leaves Z_32
 > release Arm_14
-       3 s  Arm_14 gives back token 2
+       3 s  Arm_14 gives back token 2 Z_32
        3 s  ledger: Z_32 held by AGV_07, token 3
        3 s  AGV_07 hears granted Z_32, token 3, 10.0 s
        3 s  Arm_14 hears released token 2: Z_32
@@ -48,7 +48,7 @@
        3 s  AGV_07 leaves Z_31
        3 s  AGV_07 stands
 > release AGV_07 Z_31
-       3 s  AGV_07 gives back token 1
+       3 s  AGV_07 gives back token 1 Z_31
        3 s  ledger: Z_31 free
        3 s  AGV_07 hears released token 1: Z_31
 > zones
@@ -71,7 +71,7 @@
        7 s  AGV_07 leaves Z_32
        7 s  AGV_07 stands
 > release AGV_07 Z_32
-       7 s  AGV_07 gives back token 3
+       7 s  AGV_07 gives back token 3 Z_32
        7 s  ledger: Z_32 held by Arm_14, token 5
        7 s  AGV_07 hears released token 3: Z_32
        7 s  Arm_14 hears granted Z_32, token 5, 8.0 s

@@ -66,7 +66,7 @@
        5 s  AGV_08 leaves Z_40
        5 s  AGV_08 stands
 > release AGV_08
-       5 s  AGV_08 gives back token 2
+       5 s  AGV_08 gives back token 2 Z_40
        5 s  ledger: Z_40 free
        5 s  AGV_08 hears released token 2: Z_40
 > promises

@@ -66,7 +66,7 @@
        6 s  AGV_07 leaves Z_32
        6 s  AGV_07 stands
 > release AGV_07
-       6 s  AGV_07 gives back token 2
+       6 s  AGV_07 gives back token 2 Z_32
        6 s  ledger: Z_32 held by AGV_08, token 3
        6 s  AGV_07 hears released token 2: Z_32
        6 s  AGV_08 hears granted Z_32, token 3, 5.0 s

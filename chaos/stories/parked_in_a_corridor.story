@@ -44,7 +44,7 @@
       60 s  AGV_07 leaves Corridor
       60 s  AGV_07 stands
 > release AGV_07
-      60 s  AGV_07 gives back token 2
+      60 s  AGV_07 gives back token 2 Corridor
       60 s  ledger: Corridor held by AGV_08, token 3; Dock held by AGV_08, token 3
       60 s  AGV_07 hears released token 2: Corridor
       60 s  AGV_08 hears granted Corridor, Dock, token 3, 8.0 s
@@ -114,7 +114,7 @@
        1 s  AGV_07 leaves Corridor
        1 s  AGV_07 stands
 > release AGV_07 Corridor
-       1 s  AGV_07 gives back token 1
+       1 s  AGV_07 gives back token 1 Corridor
        1 s  ledger: Corridor held by AGV_08, token 4
        1 s  AGV_07 hears released token 1: Corridor
        1 s  AGV_08 hears granted Corridor, token 4, 1 min 0 s

@@ -35,7 +35,7 @@
 > stand AGV_07
      6.5 s  AGV_07 stands
 > release AGV_07
-     6.5 s  AGV_07 gives back token 1
+     6.5 s  AGV_07 gives back token 1 Z_32
      6.5 s  ledger: Z_32 free
      6.5 s  AGV_07 hears released token 1: Z_32
 

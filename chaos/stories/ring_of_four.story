@@ -77,7 +77,7 @@
        0 s  AGV_4 leaves R4
        0 s  AGV_4 stands
 > release AGV_4 R4
-       0 s  AGV_4 gives back token 4
+       0 s  AGV_4 gives back token 4 R4
        0 s  ledger: R4 held by AGV_3, token 6
        0 s  AGV_3 hears granted R4, token 6, 30.0 s
        0 s  AGV_4 hears released token 4: R4
@@ -87,7 +87,7 @@
        0 s  AGV_3 leaves R3
        0 s  AGV_3 stands
 > release AGV_3 R3
-       0 s  AGV_3 gives back token 3
+       0 s  AGV_3 gives back token 3 R3
        0 s  ledger: R3 held by AGV_2, token 7
        0 s  AGV_2 hears granted R3, token 7, 30.0 s
        0 s  AGV_3 hears released token 3: R3
@@ -97,7 +97,7 @@
        0 s  AGV_2 leaves R2
        0 s  AGV_2 stands
 > release AGV_2 R2
-       0 s  AGV_2 gives back token 2
+       0 s  AGV_2 gives back token 2 R2
        0 s  ledger: R2 held by AGV_1, token 8
        0 s  AGV_1 hears granted R2, token 8, 30.0 s
        0 s  AGV_2 hears released token 2: R2
@@ -107,7 +107,7 @@
        0 s  AGV_1 leaves R1
        0 s  AGV_1 stands
 > release AGV_1 R1
-       0 s  AGV_1 gives back token 1
+       0 s  AGV_1 gives back token 1 R1
        0 s  ledger: R1 free
        0 s  AGV_1 hears released token 1: R1
 > zones

@@ -47,7 +47,7 @@
        0 s  AGV_08 leaves Aisle_2
        0 s  AGV_08 stands
 > release AGV_08 Aisle_2
-       0 s  AGV_08 gives back token 2
+       0 s  AGV_08 gives back token 2 Aisle_2
        0 s  ledger: Aisle_2 held by AGV_07, token 4
        0 s  AGV_07 hears granted Aisle_2, token 4, 1 min 0 s
        0 s  AGV_08 hears released token 2: Aisle_2
@@ -57,7 +57,7 @@
        0 s  AGV_07 leaves Aisle_1
        0 s  AGV_07 stands
 > release AGV_07 Aisle_1
-       0 s  AGV_07 gives back token 1
+       0 s  AGV_07 gives back token 1 Aisle_1
        0 s  ledger: Aisle_1 free
        0 s  AGV_07 hears released token 1: Aisle_1
 > ask AGV_07 East for 60000
@@ -70,7 +70,7 @@
        0 s  AGV_07 leaves Aisle_2
        0 s  AGV_07 stands
 > release AGV_07 Aisle_2
-       0 s  AGV_07 gives back token 4
+       0 s  AGV_07 gives back token 4 Aisle_2
        0 s  ledger: Aisle_2 free
        0 s  AGV_07 hears released token 4: Aisle_2
 
@@ -104,7 +104,7 @@
        0 s  AGV_08 leaves East
        0 s  AGV_08 stands
 > release AGV_08 East
-       0 s  AGV_08 gives back token 3
+       0 s  AGV_08 gives back token 3 East
        0 s  ledger: East free
        0 s  AGV_08 hears released token 3: East
 > ask AGV_09 Aisle_1 for 60000
@@ -120,7 +120,7 @@
        0 s  AGV_08 leaves Aisle_2
        0 s  AGV_08 stands
 > release AGV_08 Aisle_2
-       0 s  AGV_08 gives back token 7
+       0 s  AGV_08 gives back token 7 Aisle_2
        0 s  ledger: Aisle_2 free
        0 s  AGV_08 hears released token 7: Aisle_2
 > drive AGV_08 to West
@@ -142,7 +142,7 @@
        0 s  AGV_09 leaves West
        0 s  AGV_09 stands
 > release AGV_09 West
-       0 s  AGV_09 gives back token 6
+       0 s  AGV_09 gives back token 6 West
        0 s  ledger: West free
        0 s  AGV_09 hears released token 6: West
 > ask AGV_09 Aisle_2 East for 60000
