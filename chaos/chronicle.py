@@ -121,6 +121,10 @@ class AgentChronicle:
         self._conns = self.history.began_us  # streams are numbered once in a history, over every process and restart
         self._watched: set[int] = set()
 
+    def close(self) -> None:
+        """Closes the file; what is told afterwards is an error."""
+        self.history.close()
+
     def watch(self, agent: Agent) -> None:
         """From now on; agents on one link are watched together."""
         core = agent._link.core

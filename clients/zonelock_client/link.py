@@ -32,6 +32,8 @@ logger = logging.getLogger("zonelock.client")
 
 TICK_S = 0.05
 """How often time is looked at; deadlines do not wait for it, the dead-man's thread has its own clock."""
+PART_S = 0.5
+"""How long a closing client waits for the coordinator to notice."""
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MOST_S = 2.0
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -87,6 +89,7 @@ class Link:
         self._restart = asyncio.Event()
         self._welcomed = False
         self._detour = ""
+        self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
         self._stop_feed = StopFeed(
             targets if len(targets) > 1 else (),  # the session carries the stops of the only one
@@ -140,6 +143,7 @@ class Link:
             self._restart.set()
 
     async def close(self) -> None:
+        self._closing = True
         await self._stop_feed.close()
         for task in self._tasks:
             task.cancel()
@@ -208,6 +212,10 @@ class Link:
                 elif writer.done() and not reader.done():
                     # The writer only learns that the call ended; the reader learns why.
                     await asyncio.wait([reader], timeout=1.0)
+            except asyncio.CancelledError:
+                if self._closing:
+                    await self._part(call, writer, reader)
+                raise
             finally:
                 for task in tasks:
                     task.cancel()
@@ -219,6 +227,17 @@ class Link:
             # A coordinator that is ending takes calls on a connection that stands and answers none: dial it afresh.
             self._stop_feed.doubt(target)
             await connection.leave()
+
+    async def _part(self, call: SessionCall, writer: asyncio.Task[None], reader: asyncio.Task[None]) -> None:
+        """Ends the stream and waits until the coordinator has noticed, so that a client that connects under the same
+        name right after is no duplicate. Bounded: whoever does not answer is left.
+        """
+        writer.cancel()
+        with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            async with asyncio.timeout(PART_S):
+                await asyncio.gather(writer, return_exceptions=True)
+                await call.done_writing()
+                await asyncio.wait([reader])
 
     async def _read(self, call: SessionCall) -> None:
         while True:

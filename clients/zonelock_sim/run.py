@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,29 +53,30 @@ async def run_sim(options: SimOptions, tell: Tell = lambda progress: None, stop:
         return await _run_virtual(options, stage, telling, stop)
     uplink = Uplink(floor_hash=stage.floor.hash, gateway=options.gateway, credentials=options.credentials)
     scene = Scene(stage.floor, options, uplink, pairs=stage.pairs, tell=telling.say)
-    if options.history is not None:
-        _record(options.history, uplink, scene)
     telling.say("starting", _opening(options, stage))
+    recording = contextlib.nullcontext() if options.history is None else _recording(options.history, uplink, scene)
     async with _endpoint(options, stage) as endpoint:
         telling.at(endpoint)
         telling.say("ready", f"coordinator at {endpoint.target}, store {endpoint.store}")
-        async with uplink.open(endpoint.target):
-            beside = [
-                asyncio.create_task(telling.every_second(scene)),
-                asyncio.create_task(uplink.watch(scene.world.traffic, frozenset(scene.agents))),
-            ]
-            try:
-                await _unless_it_dies(scene.run(options.seconds, stop), endpoint)
-            finally:
-                for task in beside:
-                    task.cancel()
-                await asyncio.gather(*beside, return_exceptions=True)
+        with recording:
+            async with uplink.open(endpoint.target):
+                beside = [
+                    asyncio.create_task(telling.every_second(scene)),
+                    asyncio.create_task(uplink.watch(scene.world.traffic, frozenset(scene.agents))),
+                ]
+                try:
+                    await _unless_it_dies(scene.run(options.seconds, stop), endpoint)
+                finally:
+                    for task in beside:
+                        task.cancel()
+                    await asyncio.gather(*beside, return_exceptions=True)
             report = replace(scene.report(), store=endpoint.store.partition(":")[0])
         telling.say("stopping", "done; stopping what was started", report)
     return report
 
 
-def _record(folder: Path, uplink: Uplink, scene: Scene) -> None:
+@contextlib.contextmanager
+def _recording(folder: Path, uplink: Uplink, scene: Scene) -> Iterator[None]:
     """The agents' side of the run's history, and where the vehicles' bodies are.
 
     Arms swing between two looks of the ground truth, which is too coarse for a history: they are judged by the ledger.
@@ -92,6 +93,8 @@ def _record(folder: Path, uplink: Uplink, scene: Scene) -> None:
             chronicle.body(body, what, zone, by="people" if placed else "self")
 
     scene.truth.on_zone = passed
+    with contextlib.closing(chronicle):
+        yield
 
 
 async def _run_virtual(options: SimOptions, stage: Stage, telling: _Telling, stop: asyncio.Event | None) -> Report:

@@ -76,6 +76,7 @@ async def test_the_history_of_a_run_with_killed_leaders_keeps_every_promise(
     assert main(["--merge", *files]) == 0
 
     chronicle.body("AGV_9", "enter", "A")  # a machine that nobody let in
+    chronicle.close()
     assert [v.invariant for v in judge("run", merged=files).violations] == ["I1"]
     with (tmp_path / "c1.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"t": 1, "src"')  # cut off in the middle of a line
@@ -103,6 +104,7 @@ async def test_the_history_of_a_failover_from_one_coordinator_to_another_keeps_e
             await agent.close(flush_s=0.5)
         await first.stop()
         await second.stop()
+    chronicle.close()
     verdict = judge("run", merged=[str(tmp_path / f"{name}.jsonl") for name in ("c1", "c2", "agents")])
     assert (verdict.problem, [str(v) for v in verdict.violations]) == ("", [])
     assert verdict.kinds["takeover"] >= 2  # a leader that etcd answered too late reads its ledger again
