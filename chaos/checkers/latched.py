@@ -85,6 +85,8 @@ class _Latched:
                     self._agent(line)
                 case "body" if line.get("by", "self") == "self" or line["what"] in ("stop", "removed"):
                     self._body(line)
+                case "body" if line["what"] == "enter":
+                    self._is_placed(line)
                 case "fault" if line["what"] == "restore":
                     self.ledger = Ledger()
                 case "phase" if line["name"] == "liveness":
@@ -281,6 +283,13 @@ class _Latched:
                     key=("restart", name, line.number),
                     agents=[name],
                 )
+            agent.needs_grant = False
+
+    def _is_placed(self, line: Line) -> None:
+        """People put it there, switched off: what it was latched by before its reboot stood somewhere else."""
+        agent = self._receiver(line["agent"])
+        if agent.rebooted and agent.moving_since is None:
+            agent.latches.clear()
             agent.needs_grant = False
 
     def _must_stand(self, line: Line) -> None:

@@ -52,6 +52,8 @@ class Truth:
     that begins anew, says itself what latches it."""
     _may_enter: set[tuple[str, str]] = field(default_factory=set)
     """(agent, zone) of grants that the restored copy does not know of: until its deadline their holder may use them."""
+    _copied: set[tuple[str, int]] = field(default_factory=set)
+    """Units as the restored copy has them: no coordinator has written them since."""
     _given_before: int = 0
     """The highest token given out before the newest restoration."""
 
@@ -82,6 +84,7 @@ class Truth:
         if before is not None and record.token < before.token:
             self.violate(f"I3: {record.key} went from token {before.token} back to {record.token}")
         self.units[record.zone, record.slot] = record
+        self._copied.discard((record.zone, record.slot))
         if record.state is UnitState.HELD:
             if record.token not in self.granted and record.token <= self._given_before:
                 self.violate(f"I3: token {record.token} is given out again by a restored ledger, for {record.key}")
@@ -152,6 +155,7 @@ class Truth:
             match record:
                 case UnitRecord():
                     self.units[record.zone, record.slot] = record
+                    self._copied.add((record.zone, record.slot))
                 case StopRecord():
                     self.stops[record.stop_id] = record
                 case CounterRecord():
@@ -225,6 +229,8 @@ class Truth:
         for zone in released.zones:
             for slot in range(self.capacities.get(zone, 0)):
                 unit = self.units.get((zone, slot))
+                if (zone, slot) in self._copied:
+                    continue  # the answer left before the old copy was put back
                 if unit is not None and unit.token == released.token and unit.state is UnitState.HELD:
                     self.violate(
                         f"I4: {agent_id} hears that {zone} was released, but token {unit.token} still holds it"
