@@ -29,6 +29,20 @@ def test_a_stop_may_bring_its_own_id_so_that_a_repeat_is_the_same_stop(run: Run,
     assert fake.asked[0].stop_id == "mine"
 
 
+def test_a_stop_that_nobody_confirmed_says_whether_it_is_in_force_and_what_to_do(
+    run: Run, fake: FakeCoordinator
+) -> None:
+    fake.refuse = refusal(grpc.StatusCode.UNAVAILABLE, "COMMIT_UNCERTAIN", "sent, not durable")
+    error = failed(run("stop", "--floor", "--stop-id", "mine", "--reason", "drill", "--server", fake.target))
+    assert "in force" in error["remedy"]
+    assert "--stop-id mine" in error["remedy"]
+    fake.stop()
+    error = failed(run("stop", "--floor", "--stop-id", "mine", "--reason", "drill", "--server", fake.target))
+    assert (error["exit"], error["reason"]) == (3, "UNAVAILABLE")
+    assert "emergency stop" in error["remedy"]
+    assert "--stop-id mine" in error["remedy"]
+
+
 def test_the_operator_can_be_named(run: Run, fake: FakeCoordinator) -> None:
     said(run("stop", "--floor", "--operator", "otto", "--reason", "drill", "--server", fake.target))
     assert fake.asked[0].operator == "otto"

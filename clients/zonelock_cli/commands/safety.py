@@ -70,6 +70,11 @@ def stop(
                     f"It is in force, and will be recorded as soon as the store commits. Ask again with --stop-id "
                     f"{request.stop_id} until that is confirmed; `zonelock cluster status` shows the store."
                 )
+            elif failure.exit_code == ExitCode.UNAVAILABLE:
+                failure.remedy = (
+                    f"The stop is NOT known to have left. Use the plant's own emergency stop where anybody may be in "
+                    f"danger; ask another coordinator with --server HOST:PORT --stop-id {request.stop_id}."
+                )
             raise
     if view.json:
         view.document({"stop": tripped})
