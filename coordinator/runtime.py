@@ -162,7 +162,8 @@ class Runtime:
     def ready(self) -> bool:
         """It does what its role asks for: leads and commits, or stands by behind a leader that lives."""
         follows = self._machine is None and not self.standby.arriving and not self._store.heir
-        return self.leading or (follows and self.standby.leader is not None and self.standby.hears_leader)
+        led = self.standby.leader is not None and self.standby.hears_leader and not self.standby.other_floor
+        return self.leading or (follows and led)
 
     async def turn(self) -> None:
         """Waits for this coordinator to lead while that is to be expected, for a bounded time."""

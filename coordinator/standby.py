@@ -48,7 +48,7 @@ class Standby:
     """One coordinator's. Told by the runtime when it leads and when it does not."""
 
     def __init__(self, floor: FloorSpec, store: Store, safeguards: Safeguards, now_ms: Callable[[], int]) -> None:
-        self._scopes = Stops(floor, ())
+        self._scopes, self._floor_hash = Stops(floor, ()), floor.hash
         self._store, self._safeguards, self._now_ms = store, safeguards, now_ms
         self._heard: dict[str, StopRecord] = {}
         self._ended: dict[str, None] = {}
@@ -57,6 +57,8 @@ class Standby:
         """The lead was taken, and the ledger is being read."""
         self.hears_leader = False
         """The leader's own process answers on the line to it. Its key alone outlives it by up to a lease."""
+        self.other_floor = ""
+        """The leader that was started with another floor than this coordinator, which could not take over from it."""
         self.on_change: list[Callable[[], None]] = []
         store.on_standing.append(self.changed)
         store.on_progress.append(self._saw_ledger)
@@ -75,6 +77,16 @@ class Standby:
     def _saw_ledger(self, fence: int, revision: int, token: int) -> None:
         """How far the leader's ledger is: whoever leads next, it will know when an old copy was put in its place."""
         self._safeguards.saw(Mark(fence, revision, token))
+
+    def compare_floor(self, leader: str, floor_hash: str) -> None:
+        """What the leader says of its floor; nothing where it is too old to say."""
+        before, self.other_floor = self.other_floor, leader if floor_hash not in ("", self._floor_hash) else ""
+        if self.other_floor and before != self.other_floor:
+            self._safeguards.alarm(
+                f"{leader} leads with floor {floor_hash[:12]}, and this coordinator was started with "
+                f"{self._floor_hash[:12]}: it could not take over, and stops asked of it may cover the wrong zones. "
+                "Start every coordinator with the same floor file"
+            )
 
     # -- waiting for the lead ------------------------------------------------------------------------------------
 

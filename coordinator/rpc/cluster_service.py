@@ -63,7 +63,10 @@ class ClusterService(cgrpc.ClusterServiceServicer):
             self._followers[number] = _Follower(request.name, request.address, news)
             try:
                 stops = [stop_message(stop) for stop in self._runtime.known_stops()]
-                await context.write(cpb.FollowResponse(leader_id=leader_id, snapshot=True, stops=stops))
+                floor_hash = self._runtime.machine.floor.hash
+                await context.write(
+                    cpb.FollowResponse(leader_id=leader_id, snapshot=True, stops=stops, floor_hash=floor_hash)
+                )
                 while (stop := await news.next()) is not None:
                     await context.write(cpb.FollowResponse(leader_id=leader_id, stops=[stop_message(stop)]))
             finally:

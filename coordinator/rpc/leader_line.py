@@ -80,6 +80,7 @@ class LeaderLine:
             self._task.cancel()
             self._task = None
         self._opened = self._up = self._runtime.standby.hears_leader = False
+        self._runtime.standby.other_floor = ""
         if leader is not None and leader.address:
             self._task = asyncio.create_task(self._keep(leader), name="leader-line")
 
@@ -137,6 +138,8 @@ class LeaderLine:
                 if told.leader_id != leader.identity:
                     return  # another process has the address by now
                 self._channel = channel
+                if told.snapshot:
+                    self._runtime.standby.compare_floor(leader.name, told.floor_hash)
                 self._runtime.standby.hear([stop_record(s) for s in told.stops], whole=told.snapshot)
                 self._set_up(up=True)
                 hand_over = hand_over or asyncio.create_task(self._hand_over(stub), name="hand-over")

@@ -182,6 +182,29 @@ async def test_on_etcd_the_first_coordinator_leads_and_a_second_says_that_it_sta
         await etcd.stop()
 
 
+async def test_a_standby_with_another_floor_is_not_ready_and_says_so(etcd_binary: Path, tmp_path: Path) -> None:
+    from coordinator.store.local_etcd import LocalEtcd
+
+    other = tmp_path / "other.yaml"
+    other.write_text(FLOOR.replace("version: 1", "version: 2"), encoding="utf-8")
+    plants: list[Plant] = []
+    async with LocalEtcd(1, tmp_path / "etcd") as etcd:
+        store = ("--assume-empty", "--store", f"etcd:{','.join(etcd.endpoints)}")
+        try:
+            for name, more in (("one", ()), ("two", ("--floor", str(other)))):
+                (tmp_path / name).mkdir()
+                plants.append(Plant(tmp_path / name))
+                await asyncio.to_thread(plants[-1].start, *store, "--name", name, *more)
+            told = await asyncio.to_thread(plants[1].do, "cluster", "status")
+        finally:
+            for plant in plants:
+                await asyncio.to_thread(plant.end)
+    assert {c["name"]: c["ready"] for c in told["coordinators"]} == {"one": True, "two": False}
+    assert len(told["alarms"]) == 1
+    assert "one leads with floor" in told["alarms"][0]
+    assert "same floor file" in told["alarms"][0]
+
+
 async def test_a_coordinator_started_again_where_the_last_leader_died_is_ready_once_it_leads(
     etcd_binary: Path, tmp_path: Path
 ) -> None:

@@ -122,13 +122,22 @@ def status(server: str, wait_s: float, view: View) -> None:
     if told.leader_address and told.coordinators[0].address != told.leader_address:
         # A standby knows itself and the leader; the leader knows everybody who follows it.
         with contextlib.suppress(Failure), Link(told.leader_address, min(wait_s, LEADER_WAIT_S)) as link:
-            told = link.cluster()
+            told = _with_own(told, link.cluster())
     if view.json:
         view.document(_document(told))
     else:
         _show(told, view)
     if not told.leader_name:
         raise SystemExit(int(ExitCode.UNAVAILABLE))
+
+
+def _with_own(own: cpb.GetClusterResponse, told: cpb.GetClusterResponse) -> cpb.GetClusterResponse:
+    """What the leader told, and beside it what a standby says of itself, which the leader does not know."""
+    for coordinator in told.coordinators:
+        if coordinator.address == own.coordinators[0].address:
+            coordinator.ready = own.coordinators[0].ready
+    told.alarms.extend(alarm for alarm in own.alarms if alarm not in told.alarms)
+    return told
 
 
 def _role(coordinator: cpb.CoordinatorView) -> str:

@@ -67,10 +67,13 @@ class FollowResponse(_message.Message):
     LEADER_ID_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     STOPS_FIELD_NUMBER: _builtins.int
+    FLOOR_HASH_FIELD_NUMBER: _builtins.int
     leader_id: _builtins.str
     """The leading process, as its key in the store names it."""
     snapshot: _builtins.bool
     """True in the first message: `stops` are all that are in force."""
+    floor_hash: _builtins.str
+    """In the first message: the hash of the floor that is led. A standby with another one could not take over."""
     @_builtins.property
     def stops(self) -> _containers.RepeatedCompositeFieldContainer[_floor_pb2.Stop]: ...
     def __init__(
@@ -79,10 +82,11 @@ class FollowResponse(_message.Message):
         leader_id: _builtins.str = ...,
         snapshot: _builtins.bool = ...,
         stops: _abc.Iterable[_floor_pb2.Stop] | None = ...,
+        floor_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["leader_id", b"leader_id", "snapshot", b"snapshot", "stops", b"stops"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["floor_hash", b"floor_hash", "leader_id", b"leader_id", "snapshot", b"snapshot", "stops", b"stops"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
