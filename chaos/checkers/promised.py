@@ -2,8 +2,9 @@
 
 A promise stands until something else than a grant may have broken it: a claim by anybody, an ask beside what was
 claimed, a stop, an occupant whose grant ended or whose link went, a new leader. While it stands, no grant
-closes a ring around its agent, and it is not told WOULD_DEADLOCK. A ring counts only where every member stands in the
-one zone that it holds, and waits for the next of its own route.
+closes a ring around its agent, and it is not told WOULD_DEADLOCK, unless it is to ask for less at once: the zone named
+to it then lies on the way that it asked for. A ring counts only where every member stands in the one zone that it
+holds, and waits for the next of its own route.
 """
 
 from __future__ import annotations
@@ -103,7 +104,8 @@ class _Promises:
             claim.promised = bool(line.get("can_finish")) and bool(claim.left) and not claim.disturbed
         elif answer == "rejected" and line.get("reason") == "WOULD_DEADLOCK" and claim is not None and claim.promised:
             asked = self.asks.get(agent, {}).get(line.get("request_id", ""), frozenset())
-            if asked and asked <= {*claim.left, *self._held(agent)}:
+            onward = line.get("retreat_zone") in asked & {*claim.left}
+            if asked and asked <= {*claim.left, *self._held(agent)} and not onward:
                 self.findings.add(
                     line,
                     f"{agent} is told that waiting for {', '.join(sorted(asked))} cannot help, and was told that it "

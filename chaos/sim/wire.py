@@ -100,7 +100,8 @@ def _said(kind: str, body: Any) -> dict[str, Any]:
             return {"position": body.position, "blockers": [b.detail for b in body.blockers]}
         case "rejected":
             reason = pb.RejectReason.Name(body.reason).removeprefix("REJECT_REASON_")
-            return {"reason": reason, "zones": list(body.zones), "stop_ids": list(body.stop_ids), "token": body.token}
+            said = {"reason": reason, "zones": list(body.zones), "stop_ids": list(body.stop_ids), "token": body.token}
+            return said | ({"retreat_zone": body.retreat_zone} if body.retreat_zone else {})
         case "claimed":
             return {"zones": list(body.zones), "can_finish": body.can_finish}
         case "yield_to":

@@ -247,6 +247,24 @@ class RouteBook(Itineraries):
         self._refresh()
         return who is not None and bool(self._finishing >> who & 1)
 
+    def part_of_the_way(self, agent: str, zones: Sequence[str]) -> str:
+        """How far along its route a declared agent may go now that asks for all of `zones`, not all of which it can
+        have: the furthest such zone that lies before a full one; empty when it may not go on at all.
+        """
+        who, wanted = self._enrol(agent), {self._number[zone] for zone in zones}
+        held, ahead = self._tables.travellers[who].held, []
+        for place in self._intents[who].claim or ():
+            if place in held:
+                continue
+            if place not in wanted or self._tables.free[place] < 1:
+                break
+            ahead.append(self._names[place])
+        for count in sorted({len(ahead), (len(ahead) + 1) // 2, min(1, len(ahead))} - {0}, reverse=True):
+            if isinstance(self.decide(agent, ahead[:count]), Safe):
+                self._trial = None
+                return ahead[count - 1]
+        return ""
+
     def newly_able(self) -> list[str]:
         """Agents for whom an order was found, since the last call, by which they arrive, and who could not before."""
         able, self._able = self._able, 0

@@ -15,8 +15,9 @@ from coordinator.core.claims import Obstacle, Waiter
 from coordinator.core.model import BlockCause, FloorSpec, Ledger, Timing, UnitRecord, UnitState
 from coordinator.core.rejections import Refusal, Rejection
 from coordinator.core.routes import RouteBook, Unsafe, Why
+from coordinator.core.standoff import ring_of_asks
 from coordinator.core.state import Refused, State
-from coordinator.core.verdicts import Verdicts
+from coordinator.core.verdicts import RING_TOLD_MS, Verdicts
 from coordinator.core.zones import InvariantViolation, Move
 
 MAX_CLAIM_ZONES = 2_000
@@ -137,7 +138,24 @@ class Routing(State):
         if verdict is None and any(o.unit is not None for o in obstacles) and self.units.of_agent(waiter.agent_id):
             decided = self.routes.decide(waiter.agent_id, waiter.zones)
             verdict = decided if isinstance(decided, Unsafe) else None
-        return verdict if verdict is not None and verdict.why is Why.WOULD_DEADLOCK else None
+        if verdict is not None and verdict.why is Why.WOULD_DEADLOCK:
+            return verdict
+        return self._ring_of_asks(waiter) if obstacles else None
+
+    def _ring_of_asks(self, waiter: Waiter) -> Unsafe | None:
+        """A ring that would not be one if the asker went on by a part of what it asks for, which it can do now."""
+        if not self.routes.declared(waiter.agent_id) or self._steps(waiter) < 2:
+            return None
+        ring = ring_of_asks(self.queue, self.units, waiter)
+        onward = self.routes.part_of_the_way(waiter.agent_id, waiter.zones) if ring else ""
+        if not onward:
+            return None
+        others = tuple(sorted({link.agent for link in ring} - {waiter.agent_id}))
+        return Unsafe(Why.WOULD_DEADLOCK, others, cycle=ring, retreat=onward)
+
+    def _steps(self, waiter: Waiter) -> int:
+        """How many zones the ask names that the asker is not in."""
+        return sum(self.units.residue(z, waiter.agent_id, waiter.session) is None for z in waiter.zones)
 
     def _should_hear(self, waiter: Waiter, ring: Unsafe) -> bool:
         """Whether to refuse the ask for its ring. One with a claim waits while another of the ring may draw back."""
@@ -149,6 +167,8 @@ class Routing(State):
         # A closed zone would turn it away.
         retreat = "" if ring.retreat in self.closures else ring.retreat
         way_out = f"draw back to {retreat}, or plan another way" if retreat else "plan another way"
+        if retreat in waiter.zones:
+            way_out = f"ask for less at once, as far as {retreat}, or plan another way"
         message = f"waiting cannot help {waiter.agent_id}: {ring.story()}; {way_out}"
         return fx.Rejected(Rejection.WOULD_DEADLOCK, message, zones=waiter.zones, retreat_zone=retreat)
 
@@ -184,7 +204,10 @@ class Routing(State):
                 self._dirty.update(waiter.zones)
 
     def _may_be_in_a_ring(self, waiter: Waiter) -> bool:
-        return self.routes.declared(waiter.agent_id) and not self.routes.can_finish(waiter.agent_id)
+        if not self.routes.declared(waiter.agent_id):
+            return False
+        long = self.now_ms - waiter.since_ms >= RING_TOLD_MS
+        return (long and self._steps(waiter) > 1) or not self.routes.can_finish(waiter.agent_id)
 
     def _drop_claims_of_the_lost(self) -> None:
         for agent_id in self.routes.claimants():

@@ -9,13 +9,18 @@ CASES = Cases()
 illegal, legal = CASES.illegal, CASES.legal
 
 
-def two_stand_in_each_others_way(*, claims_last: str = "") -> Hand:
-    """V1 in A is to go through B, V2 in B through A; both claimed, and V2 was told that it can finish."""
+def standing_apart() -> Hand:
+    """V1 in A is to go to B, V2 in C through B to A; both were told that they can finish."""
     h = Hand().confirmed()
     for agent, token, zone in (("V1", 1, "A"), ("V2", 2, "C")):
         h.grant(agent, token, zone, ms=60_000).body(agent, "enter", zone)
     h.send("V1", "claim", zones=["B"]).deliver("V1", "claimed", zones=["B"], can_finish=True)
-    h.send("V2", "claim", zones=["B", "A"]).deliver("V2", "claimed", zones=["B", "A"], can_finish=True)
+    return h.send("V2", "claim", zones=["B", "A"]).deliver("V2", "claimed", zones=["B", "A"], can_finish=True)
+
+
+def two_stand_in_each_others_way(*, claims_last: str = "") -> Hand:
+    """V1 in A is to go through B, V2 in B through A; both claimed, and V2 was told that it can finish."""
+    h = standing_apart()
     if claims_last:
         h.send(claims_last, "claim", zones=["B"])
     h.send("V2", "ask", request_id="r2", zones=["B"]).grant("V2", 3, "B", ms=60_000, request_id="r2")
@@ -39,6 +44,18 @@ def ring_after_somebody_claimed_anew() -> Hand:
 def told_that_it_can_finish_and_that_it_cannot() -> Hand:
     h = two_stand_in_each_others_way().send("V2", "ask", request_id="r3", zones=["A"])
     return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK")
+
+
+@legal("I9")
+def told_to_go_on_by_a_part_of_what_it_asked_for() -> Hand:
+    h = standing_apart().send("V2", "ask", request_id="r3", zones=["B", "A"])
+    return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK", retreat_zone="B")
+
+
+@illegal("I9", "is told that waiting for A, B cannot help")
+def told_to_leave_a_way_that_it_can_finish() -> Hand:
+    h = standing_apart().send("V2", "ask", request_id="r3", zones=["B", "A"])
+    return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK", retreat_zone="X")
 
 
 @legal("I9")

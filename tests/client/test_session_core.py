@@ -275,6 +275,21 @@ def test_a_grant_for_nobody_is_declined() -> None:
     assert wire.kinds() == ["decline"]
 
 
+def test_a_place_in_the_queue_for_nobody_is_given_up_and_for_who_waits_is_kept() -> None:
+    wire = Wire()
+    request_id = wire.agent.ask(("Z_1",), 8_000)
+    wire.flush()
+    for asked in (request_id, "r-99"):
+        wire.say(pb.Answer(agent_id=wire.agent.spec.agent_id, request_id=asked, queued=pb.Queued(position=1)))
+    assert [o.cancel.request_id for o in wire.operations()] == ["r-99"]
+    wire.say(pb.Answer(agent_id=wire.agent.spec.agent_id, request_id="r-99", cancelled=pb.Cancelled()))
+    assert wire.operations() == []
+    wire.agent.cancel(request_id)
+    assert wire.kinds() == ["cancel"]
+    wire.say(pb.Answer(agent_id=wire.agent.spec.agent_id, request_id=request_id, queued=pb.Queued(position=1)))
+    assert wire.operations() == []
+
+
 def test_unavailable_is_retried_after_its_pause_under_the_same_request_id() -> None:
     wire = Wire()
     request_id = wire.agent.ask(("Z_1",), 8_000)

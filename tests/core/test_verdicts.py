@@ -20,13 +20,21 @@ FLOOR = FloorSpec(
     tuple(ZoneSpec(name, hold_max_ms=600_000) for name in ("a", "m", "t", "o", "f1", "f2", "f3")),
     neighbours=tuple(sorted(pair for a, b in WAYS for pair in ((a, b), (b, a)))),
 )
+BAY_WAYS = [("a", "bay"), ("bay", "b"), ("a", "c")]
+BAY = FloorSpec(
+    "bay",
+    1,
+    "bay-hash",
+    tuple(ZoneSpec(name, hold_max_ms=600_000, capacity=2 if name == "bay" else 1) for name in ("a", "b", "bay", "c")),
+    neighbours=tuple(sorted(pair for a, b in BAY_WAYS for pair in ((a, b), (b, a)))),
+)
 
 
 class Fleet(Bench):
     """Agents that hold one zone each and claim their ways; counts how often the route book has to decide."""
 
-    def __init__(self) -> None:
-        super().__init__(floor=FLOOR)
+    def __init__(self, floor: FloorSpec = FLOOR) -> None:
+        super().__init__(floor=floor)
         self.tokens: dict[tuple[str, str], int] = {}
         self.decided: list[str] = []
         self.refused: list[fx.Rejected] = []
@@ -136,3 +144,29 @@ def test_nobody_is_sent_to_draw_back_into_a_closed_zone(fleet: Fleet) -> None:
     fleet.wait(LOOK_MS)
     assert [(told.reason, told.retreat_zone) for told in fleet.refused] == [(Rejection.WOULD_DEADLOCK, "")]
     assert fleet.refused[0].message.endswith("plan another way")
+
+
+def test_two_that_ask_past_the_bay_where_they_could_pass_are_told_to_ask_for_less() -> None:
+    fleet = Fleet(BAY)
+    fleet.enter("East", "a", "bay", "b")
+    fleet.enter("West", "b", "bay", "a", "c")
+    assert fleet.machine.routes.can_finish("East")
+    assert fleet.machine.routes.can_finish("West")
+    only(fleet.ask("East", "bay", "b", ms=300_000), fx.Queued)
+    told = only(fleet.ask("West", "bay", "a", ms=300_000), fx.Rejected)
+    assert (told.reason, told.retreat_zone) == (Rejection.WOULD_DEADLOCK, "bay")
+    assert "West holds b and needs a; East holds a and needs b; ask for less at once, as far as bay" in told.message
+    fleet.step("West", "bay", leaves="b")
+    assert {"bay", "b"} <= fleet.inside["East"]
+
+
+def test_whoever_is_not_told_at_once_to_ask_for_less_is_told_later() -> None:
+    fleet = Fleet(BAY)
+    fleet.enter("East", "a", "bay", "b")
+    fleet.enter("West", "b", "bay", "a", "c")
+    only(fleet.ask("East", "bay", "b", ms=300_000), fx.Queued)
+    only(fleet.ask("West", "bay", "a", ms=300_000), fx.Rejected)
+    only(fleet.ask("West", "bay", "a", ms=300_000), fx.Queued)  # it does not do as it was told
+    fleet.refused.clear()
+    fleet.wait(RING_TOLD_MS + 3 * LOOK_MS)
+    assert [(told.reason, told.retreat_zone) for told in fleet.refused] == [(Rejection.WOULD_DEADLOCK, "bay")]

@@ -153,8 +153,11 @@ class AgentCore:
         if record is None or record.cancelling:
             return
         record.cancelling = True
-        cancel = pb.Operation(agent_id=self.spec.agent_id, cancel=pb.Cancel(request_id=request_id))
-        self.queue(Pending(cancel))
+        self.withdraw(request_id)
+
+    def withdraw(self, request_id: str) -> None:
+        """Queues the cancellation of an ask, be it known here or not."""
+        self.say(pb.Operation(agent_id=self.spec.agent_id, cancel=pb.Cancel(request_id=request_id)))
 
     def release(self, held: HeldGrant, zones: tuple[str, ...] = ()) -> int:
         """Queues a release of `zones` (empty: all that is left); returns the outbox entry's id. Raises OutboxFull.

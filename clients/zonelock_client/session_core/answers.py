@@ -174,8 +174,11 @@ def _held(agent: AgentCore, granted: pb.Granted, deadline_ns: int) -> HeldGrant:
 
 
 def _queued(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
+    """Told to who asked; an ask that nobody here waits for is cancelled: it would keep zones from others."""
     record = agent.asks.get(answer.request_id)
-    if record is not None and not record.cancelling:
+    if record is None:
+        agent.withdraw(answer.request_id)
+    elif not record.cancelling:
         queued = answer.queued
         agent.notify(AskQueued(agent.spec.agent_id, answer.request_id, queued.position, tuple(queued.blockers)))
 

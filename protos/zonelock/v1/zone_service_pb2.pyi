@@ -842,7 +842,7 @@ class Rejected(_message.Message):
     message: _builtins.str
     token: _builtins.int
     retreat_zone: _builtins.str
-    """With WOULD_DEADLOCK: a zone to draw back to, in nobody's way; empty when there is none."""
+    """With WOULD_DEADLOCK: a zone to draw back to; or, of those asked for, one to go to first. Empty: there is none."""
     @_builtins.property
     def zones(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
