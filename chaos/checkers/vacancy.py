@@ -111,7 +111,9 @@ class _Vacancy:
         )
         for zone in named:
             inside = self.inside.get((agent, zone)) == "self" and op != "decline" and agent not in self.liars
-            if inside and not self._is_over(agent, token, zone):
+            # A repeat says what was true when it was first said; what a ledger makes of it is judged by its writes.
+            repeated = zone in self.returned.get((agent, token), ())
+            if inside and not repeated and not self._is_over(agent, token, zone):
                 self.findings.add(
                     line,
                     f"{agent} gives {zone} back (token {token_words(token)}) with its body still inside",
