@@ -27,6 +27,10 @@ from edge_node.ring.layout import Format
 from edge_node.sources.base import Block, Nature, Pace, Problems, Source, SourceError
 
 REPORT_EVERY_S = 1.0
+LINGER_S = 0.4
+"""A recording's ring stays for that long after its last sample: a short one is over before an observer, which looks for
+a new ring every few milliseconds, has seen that there is one. Less than any stall."""
+
 COUNT_MAX = 32_767
 
 
@@ -126,6 +130,8 @@ def main() -> int:
             say_if_heard(incident(name, "writing", f"epoch {ring.epoch}, {source.rate_hz:g} Hz", pid=os.getpid()))
             try:
                 Acquisition(source, ring, ending, speed=getattr(given, "speed", 1.0)).run()
+                if source.nature is Nature.REPLAYED:
+                    ending.wait(LINGER_S)
             finally:
                 source.close()
     except (ConfigError, SourceError, RingError) as error:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edge_node.alone import alone
 from edge_node.config import EdgeConfig, load
 from edge_node.entries import BadEntry, Entry, Kind, anomaly_of, incident
 from edge_node.keeping import Bringing, start_bringing
@@ -43,7 +44,9 @@ class EdgeNode:
         c = self.config
         self.sink = JsonLinesSink(c.sink.path, c.sink.bytes_max, c.sink.files_max)
         names = tuple(source.name for source in c.sources)
-        self.supervisor = Supervisor(self.config_path, names, c.ring.folder, c.stall_ms / 1_000, self.take)
+        replays = frozenset(source.name for source in c.sources if source.kind == "replay")
+        stall_s = c.stall_ms / 1_000
+        self.supervisor = Supervisor(self.config_path, names, c.ring.folder, stall_s, self.take, replays)
         if c.coordinator is not None:
             self.link = Link(c.coordinator, c.node, self.keep)
 
@@ -90,7 +93,11 @@ class EdgeNode:
         return start_bringing(Bringing(config, [source.name for source in self.config.sources], say)).set
 
     async def run(self) -> None:
-        """Until SIGTERM or SIGINT, `supervisor.end()`, or the end of every source."""
+        """Until SIGTERM or SIGINT, `supervisor.end()`, or the end of every source. Raises AlreadyRunning."""
+        with alone(self.config.sink.path):
+            await self._run()
+
+    async def _run(self) -> None:
         for path in remove_stale(self.config.ring.folder):
             self.keep(incident("node", "stale_ring_removed", str(path)))
         loop = asyncio.get_running_loop()
@@ -108,5 +115,7 @@ class EdgeNode:
                 linked.cancel()
                 with suppress(asyncio.CancelledError):
                     await linked
+            if self.link is not None:
+                self.link.give_up()
             self.keep(incident("node", "ended", f"{self.sink.lost} entries lost"))
             self.sink.close()

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
 CONNECT_TIMEOUT_S = 5.0
 PENDING_MAX = 64
-"""Actions that wait for a coordinator: one per action and source, so more are never needed."""
+"""Actions that wait for a coordinator; a source adds one per action each `rearm_s`, all to the same effect."""
 
 REASON_CHARS = 200
 """What the coordinator takes as a reason, or as an agent's activity."""
@@ -58,7 +58,9 @@ class Link:
     config: CoordinatorConfig
     node: str
     say: Callable[[Entry], None]
-    _pending: asyncio.Queue[Deed] = field(default_factory=lambda: asyncio.Queue(PENDING_MAX))
+    _open: dict[Deed, None] = field(default_factory=dict)
+    """Decided, and neither done nor refused; outlives a failure of `run`, which takes them up again."""
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
     _done_at: dict[tuple[Action, str], float] = field(default_factory=dict)
     _agent: Agent | None = None
     _activity: str = "watching"
@@ -83,11 +85,18 @@ class Link:
         self._done_at[key] = now
         p = anomaly.provenance
         deed = Deed(action, source, stop_id(self.node, p), reason)
-        try:
-            self._pending.put_nowait(deed)
-        except asyncio.QueueFull:
+        if len(self._open) >= PENDING_MAX:
             self._tell(deed, "dropped", f"{PENDING_MAX} actions wait for a coordinator already")
+            return action
+        self._open[deed] = None
+        self._news.set()
         return action
+
+    def give_up(self) -> None:
+        """When the node ends: says what no coordinator has confirmed, so that a person can do it."""
+        for deed in tuple(self._open):
+            self._tell(deed, "given_up", f"the node ended before a coordinator confirmed it; {by_hand(self, deed)}")
+        self._open.clear()
 
     async def run(self) -> None:
         """Keeps the session and carries out what was decided, until cancelled."""
@@ -129,9 +138,14 @@ class Link:
     async def _act(self) -> None:
         """Each deed in a task of its own: a closure that cannot be made must not hold up a stop."""
         async with Operator(self.config.target, operator=self.node) as operator, asyncio.TaskGroup() as tasks:
+            begun: set[Deed] = set()
             while True:
-                deed = await self._pending.get()
-                tasks.create_task(self._carry_out(operator, deed))
+                self._news.clear()
+                begun &= self._open.keys()
+                for deed in [deed for deed in self._open if deed not in begun]:
+                    begun.add(deed)
+                    tasks.create_task(self._carry_out(operator, deed))
+                await self._news.wait()
 
     async def _check_zones(self) -> None:
         """Says early what a stop or a closure would fail at."""
@@ -146,6 +160,11 @@ class Link:
                 self.say(incident("node", "zones_wrong", str(error)))
 
     async def _carry_out(self, operator: Operator, deed: Deed) -> None:
+        """Until it is done or refused."""
+        await self._insist(operator, deed)
+        self._open.pop(deed, None)
+
+    async def _insist(self, operator: Operator, deed: Deed) -> None:
         retry_s, said = RETRY_FIRST_S, ""
         while True:
             try:
@@ -188,6 +207,12 @@ def stop_id(node: str, p: Provenance) -> str:
     """The same samples make the same stop. Readable at its front, and within what the coordinator takes as an id."""
     whole = f"{node}\n{p.source}\n{p.writer_epoch}\n{p.first_index}"
     return f"edge:{node[:24]}:{p.source[:16]}:{hashlib.sha256(whole.encode()).hexdigest()[:16]}"
+
+
+def by_hand(link: Link, deed: Deed) -> str:
+    if deed.action is Action.STOP:
+        return f"by hand: zonelock stop --zone {link.config.zones[0]} --reason TEXT"
+    return f"by hand: zonelock close {' '.join(link.config.zones)} --reason TEXT"
 
 
 def words(anomaly: Anomaly) -> str:

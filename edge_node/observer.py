@@ -74,6 +74,7 @@ class Observer:
                     self.config.ring.folder,
                     f.samples,
                     hop_of(f.samples, f.overlap),
+                    start="oldest" if self.config.source(self.name).kind == "replay" else "latest",
                     within_s=ATTACH_WITHIN_S,
                 )
             busy = self._look_on(self._look)

@@ -57,6 +57,8 @@ class Child:
     started_at: float = 0.0
     finished: bool = False
     spoken: bool = False
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Its first word was heard."""
 
     @property
     def pid(self) -> int:
@@ -72,6 +74,8 @@ class Supervisor:
     ring_folder: Path
     stall_s: float
     take: Callable[[Entry], None]
+    waits_for_observer: frozenset[str] = frozenset()
+    """Sources whose writer starts once its observer is there: a recording may be over before."""
     children: list[Child] = field(init=False)
     _ending: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -105,6 +109,8 @@ class Supervisor:
     async def _keep(self, child: Child) -> None:
         wait_s = RESTART_FIRST_S
         try:
+            if child.role is Role.WRITER and child.source in self.waits_for_observer:
+                await self._observed(child.source)
             while True:
                 await self._start(child)
                 code = await self._live(child)
@@ -120,6 +126,12 @@ class Supervisor:
                 wait_s = min(2 * wait_s, RESTART_MOST_S)
         finally:
             await asyncio.shield(self._stop(child))
+
+    async def _observed(self, source: str) -> None:
+        """Until the source's observer has said its first word; it may never, so not for long."""
+        observer = next(c for c in self.children if c.role is Role.OBSERVER and c.source == source)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(observer.ready.wait(), START_WITHIN_S)
 
     async def _start(self, child: Child) -> None:
         child.process = await asyncio.create_subprocess_exec(
@@ -164,6 +176,7 @@ class Supervisor:
             raise RuntimeError("a child was started without a pipe")
         while line := await process.stdout.readline():
             child.heard_at, child.spoken = time.monotonic(), True
+            child.ready.set()
             try:
                 self.take(parse(line))
             except BadEntry as error:

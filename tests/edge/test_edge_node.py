@@ -27,6 +27,7 @@ from edge_node.ring.segments import process_start_ticks
 from edge_node.supervisor import Child, Role
 
 PATIENCE_S = 45.0
+COMMAND = (sys.executable, "-m", "zonelock_cli", "edge", "run")
 
 
 def written(folder: Path, **changed: Any) -> Path:
@@ -144,7 +145,7 @@ async def test_a_source_that_cannot_work_is_named_and_tried_again(tmp_path: Path
 
 def command(path: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "zonelock_cli", "edge", "run", str(path), "-o", "json"],
+        [*COMMAND, str(path), "-o", "json"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": ":".join(p for p in sys.path if p)},
@@ -216,3 +217,64 @@ async def test_a_bearing_that_fails_closes_its_zone_at_the_coordinator(tmp_path:
             assert zone.state == floor_pb2.ZONE_STATE_CLOSED
             assert zone.closure.agent_id == "edge-press"
             assert "spindle acc" in zone.closure.reason
+
+
+async def test_a_recording_that_is_short_and_played_fast_is_looked_at_from_its_first_sample(tmp_path: Path) -> None:
+    np.save(tmp_path / "short.npy", np.random.default_rng(3).normal(0, 1, (4_096, 1)))
+    source = {
+        "name": "press",
+        "kind": "replay",
+        "path": "short.npy",
+        "rate_hz": 10_000,
+        "speed": 0,
+        "channels": [{"name": "acc"}],
+    }
+    path = written(tmp_path, sources=[source], features={"samples": 1_024, "overlap": 0, "report_every_s": 0})
+    found = Running(path)
+    await asyncio.wait_for(found.task, PATIENCE_S)
+    seen = [entry.data["provenance"]["first_index"] for entry in found.of(Kind.FEATURES)]
+    assert seen == [0, 1_024, 2_048, 3_072]
+
+
+async def test_a_second_node_of_one_configuration_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    async with running(path) as node:
+        await node.features(1)
+        second = await asyncio.create_subprocess_exec(
+            *COMMAND, str(path), "-o", "json", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        _, told = await asyncio.wait_for(second.communicate(), PATIENCE_S)
+        assert second.returncode == 1
+        assert "runs already" in json.loads(told)["error"]["message"]
+        await node.features()
+        assert "writer_restarted" not in node.whats()
+
+
+@pytest.mark.parametrize("reader", ["gone", "stalled"])
+async def test_a_node_goes_on_when_nobody_reads_what_it_prints(tmp_path: Path, reader: str) -> None:
+    sink = tmp_path / "findings.jsonl"
+    path = written(
+        tmp_path,
+        features={"samples": 256, "overlap": 0, "report_every_s": 0},
+        sources=[{"name": "press", "kind": "mock", "rate_hz": 20_000, "channels": [{"name": "acc", "count": 40}]}],
+        sink={"path": str(sink)},
+    )
+    read, write = os.pipe()
+    process = await asyncio.create_subprocess_exec(*COMMAND, str(path), "-o", "json", stdout=write)
+    os.close(write)
+    try:
+        if reader == "gone":
+            os.close(read)
+        # Several times what a pipe holds.
+        async with asyncio.timeout(PATIENCE_S):
+            while not sink.exists() or sink.stat().st_size < 500_000:
+                assert process.returncode is None, "the node ended"
+                await asyncio.sleep(0.05)
+        process.terminate()
+        assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        if reader == "stalled":
+            os.close(read)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from edge.findings import anomaly
 from zonelock.v1 import floor_pb2
 from zonelock_client import Operator
@@ -16,7 +17,7 @@ from zonelock_client.testing import TestServer
 from edge_node.config import CoordinatorConfig
 from edge_node.entries import Entry, Kind
 from edge_node.findings import Severity
-from edge_node.link import REASON_CHARS, Link, stop_id, words
+from edge_node.link import PENDING_MAX, REASON_CHARS, Link, stop_id, words
 from edge_node.policy import Action
 
 PATIENCE_S = 20.0
@@ -109,7 +110,7 @@ async def test_a_fault_that_persists_is_stopped_once_so_that_people_can_work_aft
         await found.operator.reset([stop.stop_id], "looked")
         found.link.take(anomaly(first_index=4_000))
         await asyncio.sleep(0)
-        assert found.link._pending.empty()
+        assert not found.link._open
         assert await found.operator.stops() == []
 
 
@@ -144,6 +145,48 @@ async def test_a_closure_that_waits_does_not_hold_up_a_stop(free_port: int) -> N
         await found.until(lambda: {("close", "waiting"), ("stop", "waiting")} <= set(found.outcomes()))
         running.cancel()
         await asyncio.wait([running])
+
+
+async def test_a_stop_outlives_a_failure_of_the_link(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Entry] = []
+    target = f"127.0.0.1:{free_port}"
+    config = CoordinatorConfig.model_validate({"target": target, "zones": ["Z_31"], "alarm": "stop"})
+    link = Link(config, "edge-press", said.append)
+
+    async def broken(self: Operator, *args: Any, **more: Any) -> None:
+        raise RuntimeError("a mistake in the link")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Operator, "trip_stop", broken)
+        link.take(anomaly())
+        with pytest.raises(ExceptionGroup):
+            await asyncio.wait_for(link.run(), PATIENCE_S)
+    running = asyncio.create_task(link.run())
+    async with TestServer(listen=target) as server, Operator(server.target, operator="mara") as operator:
+        async with asyncio.timeout(PATIENCE_S):
+            while not any(e.data["outcome"] == "done" for e in said):  # noqa: ASYNC110  # the link tells by a list
+                await asyncio.sleep(0.01)
+        assert len(await operator.stops()) == 1
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_what_no_coordinator_confirmed_is_told_when_the_node_ends(free_port: int) -> None:
+    said: list[Entry] = []
+    target = f"127.0.0.1:{free_port}"
+    config = CoordinatorConfig.model_validate({"target": target, "zones": ["Z_31"], "alarm": "stop"})
+    link = Link(config, "edge-press", said.append)
+    for n in range(PENDING_MAX):
+        link.take(anomaly(measure=f"band {n}"))
+        link._done_at.clear()
+    assert said == []
+    link.take(anomaly())
+    assert [e.data["outcome"] for e in said] == ["dropped"]
+    link.give_up()
+    assert [e.data["outcome"] for e in said[1:]] == ["given_up"] * PENDING_MAX
+    assert "zonelock stop --zone Z_31" in said[-1].data["detail"]
+    link.give_up()
+    assert len(said) == 1 + PENDING_MAX
 
 
 def test_ids_and_reasons_stay_within_what_a_coordinator_takes() -> None:

@@ -48,21 +48,22 @@ def run(config_file: Path, log_level: str, view: View) -> None:
     """Run the node of CONFIG until SIGTERM or Ctrl-C: writers, observers, sink and link to the coordinator.
 
     With -o json every finding is a line on standard output too. Ends by itself when every source has come to its end.
+    The node never waits for whoever reads what it prints, and goes on when nobody does.
     """
     import asyncio
     import logging
     import sys
 
+    from edge_node.alone import AlreadyRunning
     from edge_node.app import EdgeNode
     from edge_node.config import ConfigError
-
-    logging.basicConfig(level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
+    from zonelock_cli.showing import Showing, ShowingHandler
 
     def show(entry: Entry) -> None:
         if view.json:
-            click.echo(entry.line())
+            out.show(entry.line())
         elif entry.kind in ("anomaly", "incident", "action", "snapshot", "recalibration"):
-            view.say(_plain(told(entry)))
+            out.show(told(entry))
 
     try:
         node = EdgeNode.load(config_file, show)
@@ -72,7 +73,20 @@ def run(config_file: Path, log_level: str, view: View) -> None:
         names = ", ".join(source.name for source in node.config.sources)
         view.say(f"[bold]{node.config.node}[/bold] observes {_plain(names)}; findings go to {node.config.sink.path}")
         view.say(f"try next: zonelock edge watch {config_file}")
-    asyncio.run(node.run())
+    sys.stdout.flush()
+    logs = Showing(sys.stderr.fileno(), _missing)
+    out = Showing(sys.stdout.fileno(), _gap if view.json else _missing)
+    logging.basicConfig(
+        level=log_level.upper(), handlers=[ShowingHandler(logs)], format="%(asctime)s %(levelname)-7s %(message)s"
+    )
+    try:
+        asyncio.run(node.run())
+    except AlreadyRunning as error:
+        remedy = "Stop that one, or give this configuration a sink and a node of its own."
+        raise Failure(ExitCode.FAILURE, str(error), remedy) from error
+    finally:
+        out.close()
+        logs.close()
 
 
 @edge.command("watch")
@@ -322,6 +336,17 @@ def _next_window(config: EdgeConfig, look: Any, name: str) -> Any:
         if time.monotonic() > end or look.ended:
             raise _no_writer(name)
         time.sleep(IDLE_S)
+
+
+def _gap(lost: int) -> str:
+    """As the sink tells it."""
+    from edge_node.entries import Entry, Kind
+
+    return Entry(Kind.GAP, "output", {"lost": lost}).line()
+
+
+def _missing(lost: int) -> str:
+    return f"({lost} lines are missing here: nobody read them)"
 
 
 def told(entry: Entry) -> str:
