@@ -330,6 +330,12 @@ class EdgeConfig(Part):
             seen.add(source.name)
             rate = source.rate_hz
             f = self.features
+            for band in f.bands_hz:
+                if not 0 <= band[0] < band[1] or (rate is not None and band[0] >= rate / 2):
+                    raise ValueError(
+                        f"features.bands_hz: {list(band)} must rise from 0 or more, and begin below half the rate of "
+                        f"{source.name}; give bands such as [10, 1000]"
+                    )
             low, high = f.resonance_hz
             if rate is not None and f.bearing is not None and not 0 < low < high <= rate / 2:
                 raise ValueError(

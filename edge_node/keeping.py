@@ -74,6 +74,7 @@ class Bringing:
     say: Callable[[Entry], None]
     uploaders: dict[str, Uploader] = field(default_factory=dict)
     _failing: set[str] = field(default_factory=set)
+    _damaged: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for source in self.sources:
@@ -84,6 +85,10 @@ class Bringing:
         waits = []
         for source, uploader in self.uploaders.items():
             waits.append(uploader.run_once())
+            for name, why in uploader.damaged.items():
+                if name not in self._damaged:
+                    self._damaged.add(name)
+                    self.say(incident(source, "snapshot_damaged", f"{name}: {why}"))
             if uploader.last_error and source not in self._failing:
                 self._failing.add(source)
                 self.say(incident(source, "upload_failing", uploader.last_error))

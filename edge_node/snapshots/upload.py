@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import fsspec
 
+from edge_node.snapshots.encode import SnapshotError, decode
 from edge_node.snapshots.spool import Kept, Spool
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class Uploader:
     uploaded: int = 0
     failures: int = 0
     last_error: str = ""
+    damaged: dict[str, str] = field(default_factory=dict)
+    """Snapshots that are no longer what was taken, with why; found since the start, and not uploaded."""
     _wait_s: float = FIRST_WAIT_S
     _jitter: Callable[[], float] = field(default=random.random)
 
@@ -52,9 +55,15 @@ class Uploader:
     def run_once(self) -> float:
         """Uploads what is pending until something fails; returns how many seconds to wait before the next call."""
         for kept in self.spool.pending():
+            if kept.name in self.damaged:
+                continue
             try:
                 self._upload(kept)
                 self.spool.mark_uploaded(kept)
+            except SnapshotError as error:
+                log.error("snapshot %s is damaged on site and stays there: %s", kept.name, error)
+                self.damaged[kept.name] = str(error)
+                continue
             except FileNotFoundError as error:
                 if not kept.path.exists():
                     # Evicted before its turn; the observer counts and logs it.
@@ -77,6 +86,7 @@ class Uploader:
     def _upload(self, kept: Kept) -> None:
         store, folder = fsspec.core.url_to_fs(self.url)
         data = kept.path.read_bytes()
+        decode(data)
         place = f"{folder.rstrip('/')}/{kept.name}"
         store.makedirs(folder, exist_ok=True)
         store.pipe_file(place, data)

@@ -55,6 +55,11 @@ def test_a_source_is_enough() -> None:
             {"features": {"bearing": {}, "resonance_hz": [6_000, 2_000]}},
             ["features.resonance_hz = [6000.0, 2000.0]", "half the rate of spindle"],
         ),
+        (
+            {"features": {"bands_hz": [[10, 1_000], [90_000, 99_000]]}},
+            ["features.bands_hz: [90000.0, 99000.0]", "half the rate of spindle"],
+        ),
+        ({"features": {"bands_hz": [[50, 10]]}}, ["features.bands_hz: [50.0, 10.0]", "must rise"]),
         ({"rule": {"warn_score": 9, "alarm_score": 3}}, ["warn_score = 9.0: above alarm_score = 3.0"]),
         ({"coordinator": {"target": "nowhere"}}, ["coordinator.target = 'nowhere'", "must be HOST:PORT"]),
         ({"coordinator": {"target": "a:1", "alarm": "stop"}}, ["zones: empty, but stop needs them"]),

@@ -192,6 +192,20 @@ def test_a_snapshot_that_is_evicted_before_its_turn_does_not_hold_up_the_next(
     assert (uploader.uploaded, uploader.failures) == (1, 0)
 
 
+def test_a_snapshot_damaged_on_site_is_named_and_never_uploaded_as_whole(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", SPOOL_BYTES_MIN)
+    for place in range(2):
+        spool.put(taken(np.arange(100) + place, place))
+    bad, good = spool.kept()
+    bad.path.write_bytes(bad.path.read_bytes()[:-9])
+    uploader = Uploader(spool, f"file://{tmp_path}/store")
+    for _ in range(2):
+        assert uploader.run_once() == FIRST_WAIT_S
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [good.name]
+    assert list(uploader.damaged) == [bad.name] and uploader.failures == 0
+    assert [kept.name for kept in spool.pending()] == [bad.name]
+
+
 def test_an_upload_that_cannot_be_remembered_on_a_full_disk_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
