@@ -50,6 +50,10 @@ class Cancel:
     """The client, or its kernel, resets the call."""
 
 
+class HalfClose:
+    """The client will write no more."""
+
+
 RESET = Status(grpc.StatusCode.UNAVAILABLE, "simulated: connection reset by peer")
 REFUSED = Status(grpc.StatusCode.UNAVAILABLE, "simulated: connection refused")
 
@@ -113,7 +117,7 @@ class Wire:
         if isinstance(item, Status):
             self.close()
 
-    def _at_server(self, item: Open | Message | Cancel) -> None:
+    def _at_server(self, item: Open | Message | HalfClose | Cancel) -> None:
         if isinstance(item, Open):
             server = self.transport.servers.get(self.server_host)
             if server is None or not server.process.alive:
@@ -128,7 +132,7 @@ class Wire:
         if isinstance(item, Cancel):
             self.close()
 
-    def _hand_over(self, item: Message | Cancel) -> None:
+    def _hand_over(self, item: Message | HalfClose | Cancel) -> None:
         if self.call is None:
             return
         if isinstance(item, Cancel):
@@ -201,6 +205,10 @@ class ClientCall:
         if self._transport.on_request is not None:
             self._transport.on_request(self.process, self.number, message)
         self._wire.up.send(Message(data))
+
+    async def done_writing(self) -> None:
+        if self.status is None:
+            self._wire.up.send(HalfClose())
 
     def cancel(self) -> bool:
         if self.status is not None:
@@ -286,7 +294,7 @@ class ServerCall:
 
     def __init__(self, wire: Wire, decode: Callable[[bytes], Any], encode: Callable[[Any], bytes]) -> None:
         self._wire, self._decode, self._encode = wire, decode, encode
-        self._inbox: deque[Message] = deque()
+        self._inbox: deque[Message | HalfClose] = deque()
         self._news = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
         self._metadata: tuple[tuple[str, str], ...] = ()
@@ -297,7 +305,7 @@ class ServerCall:
     def opened_with(self, metadata: tuple[tuple[str, str], ...]) -> None:
         self._metadata = metadata
 
-    def take(self, item: Message) -> None:
+    def take(self, item: Message | HalfClose) -> None:
         self._inbox.append(item)
         self._news.set()
 
@@ -310,7 +318,11 @@ class ServerCall:
         while not self._inbox:
             self._news.clear()
             await self._news.wait()
-        return self._decode(self._inbox.popleft().data)
+        item = self._inbox[0]
+        if isinstance(item, HalfClose):
+            return grpc.aio.EOF  # from now on
+        self._inbox.popleft()
+        return self._decode(item.data)
 
     async def write(self, message: Any) -> None:
         data = self._encode(message)

@@ -214,7 +214,10 @@ class Link:
                     await asyncio.wait([reader], timeout=1.0)
             except asyncio.CancelledError:
                 if self._closing:
-                    await self._part(call, writer, reader)
+                    try:
+                        await self._part(call, writer, reader)
+                    except Exception:  # or the link would go on, and who closes it would wait for ever
+                        logger.exception("the stream to %s could not be ended in order", target)
                 raise
             finally:
                 for task in tasks:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+import grpc
+import pytest
 from zonelock_client import Halt, connect
+from zonelock_client.link import Link
 from zonelock_client.testing import TestServer
 
 
@@ -24,3 +28,25 @@ async def test_an_agent_closed_while_it_halts_has_acknowledged_the_stop() -> Non
         assert await server.clear(zone) == [zone]
         (ended,) = await server.reset(stop.stop_id)
         assert not ended.active
+
+
+async def test_an_agent_whose_stream_cannot_be_ended_in_order_closes_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The failure would take the place of the cancellation: the link would go on, and `close` wait for it for ever."""
+
+    async def fail(*_: object) -> None:
+        raise grpc.aio.UsageError
+
+    monkeypatch.setattr(Link, "_part", fail)
+    async with TestServer() as server:
+        agent = await connect(server.target, agent_id="AGV_1")
+        async with asyncio.timeout(10.0):
+            await agent.close()
+
+
+async def test_a_client_of_the_same_name_that_connects_right_after_a_close_is_no_duplicate() -> None:
+    async with TestServer() as server:
+        for secret in (b"first" * 8, b"second" * 8):
+            agent = await connect(server.target, agent_id="AGV_1", session_secret=secret)
+            await agent.close()
