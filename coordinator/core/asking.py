@@ -271,10 +271,6 @@ class Asking(Routing):
         else:
             self._kept_waiting.pop(waiter.order, None)
 
-    def _recheck_kept_waiting(self) -> None:
-        for waiter in self._kept_waiting.values():
-            self._dirty.update(waiter.zones)
-
     def _forget_waiter(self, waiter: Waiter) -> None:
         self.queue.remove(waiter)
         self._verdicts.drop(waiter)

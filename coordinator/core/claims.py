@@ -3,8 +3,9 @@
 The rules in words. Waiters go by priority, then by arrival. The oldest waiter of each priority *reserves*: a free
 slot of a zone that it wants is kept for it against everyone behind it, so that small asks cannot starve a large one.
 A reservation does not bind the agents that must move before the reserver can ever be served: whoever is in its way,
-whoever is in theirs (inside a zone, or ahead with a reservation), and so on. A waiter whose stream has been silent
-for two heartbeats is passed over and reserves nothing until it speaks.
+whoever is in theirs (inside a zone, or ahead with a reservation), and so on; nor, where both claimed their routes,
+whoever goes first in the order by which all can arrive. A waiter whose stream has been silent for two heartbeats is
+passed over and reserves nothing until it speaks.
 
 The queue is volatile. After a failover agents ask again; their grants and their occupancy are what is durable.
 """
@@ -65,6 +66,7 @@ class Queue:
         self._by_agent: dict[str, dict[str, Waiter]] = {}
         self._arrivals = 0
         self.goes_first: Callable[[str, str], bool] = lambda agent, other: False
+        self.claimed_before: Callable[[str, str], bool] = lambda agent, other: False
 
     def __len__(self) -> int:
         return len(self._orders)
@@ -165,6 +167,8 @@ class Queue:
         if not any(zone in reserver.zones for zone in zones):
             return False  # nothing of the reserver's is touched; whether it binds makes no difference
         if reserver.unsafe is not None and self.goes_first(agent_id, reserver.agent_id):
+            return True
+        if self.claimed_before(agent_id, reserver.agent_id):
             return True
         return agent_id in self.in_the_way_of(reserver)
 

@@ -25,7 +25,12 @@ def after_step(tables: Tables, known: Known, who: int, wanted: Sequence[int]) ->
     passing = 0
     for place, leg in enumerate(known.legs):
         if leg.who == who:
-            stands = leg.via < 0 or (traveller.need | mask) & tables.bit[leg.via]
+            # It will not stop over in a zone that it has been given together with one beyond.
+            stands = (
+                leg.via < 0
+                or traveller.need & tables.bit[leg.via]
+                or (mask & tables.bit[leg.via] and not mask & leg.rest)
+            )
             return known.legs if stands else None, place
         if leg.through & mask:
             through = leg.through & (travellers[leg.who].need | leg.out)  # the rest it has behind it by now

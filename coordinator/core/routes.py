@@ -45,11 +45,18 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One agent of a cycle: what it holds is wanted by the one before it, what it wants is held by the one after."""
+    """One agent of a cycle: what it holds is wanted by the one before it, what it wants is held by the one after.
+
+    Where the wait ends with one that has arrived instead, that one wants nothing, and of the first nobody wants any.
+    """
 
     agent: str
     holds: str
     wants: str
+
+    def story(self) -> str:
+        holds = [f"holds {self.holds}"] if self.holds else []
+        return f"{self.agent} {' and '.join([*holds, f'needs {self.wants}' if self.wants else 'has arrived'])}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +81,7 @@ class Unsafe:
 
     def story(self) -> str:
         """The cycle in words."""
-        parts = [f"{link.agent} holds {link.holds} and needs {link.wants}" for link in self.cycle]
-        return "; ".join(parts)
+        return "; ".join(link.story() for link in self.cycle)
 
 
 @dataclass(slots=True)
@@ -175,7 +181,12 @@ class RouteBook(Itineraries):
             start += 1
         intent, stale, hopeful = self._intents[who], self._stale, self._hopeful
         arrived = not self._tables.travellers[who].travels
+        bearings = self._bearings(who) if intent.claim is not None else None
         intent.claim, intent.ends, intent.visits = places[start:], places[-1:], False
+        if arrived or self._finishing >> who & 1:
+            self._plot(who)
+            if self._bearings(who) == bearings:
+                return  # it said so before: the order that is known, with the refuge it would yield to, is still good
         self._known.refuges.pop(who, None)
         self._changed(who)
         legs = None if stale else rerouted(self._tables, self._known, who)
@@ -276,6 +287,12 @@ class RouteBook(Itineraries):
         mine, theirs = self._who.get(agent, -1), self._who.get(other, -1)
         return next((leg.who == mine for leg in self._known.legs if leg.who in (mine, theirs)), True)
 
+    def claimed_before(self, agent: str, other: str) -> bool:
+        """Whether both declared routes and `agent` can arrive, moving before `other` does, which may be unable to."""
+        if not (self.declared(agent) and self.declared(other)):
+            return False
+        return self.goes_first(agent, other) and bool(self._finishing >> self._who[agent] & 1)
+
     def yield_requests(self, idle: Collection[str]) -> list[tuple[str, str]]:
         """Which idle agents stand in the way of a route, each with a zone to go to that is on nobody's.
 
@@ -290,14 +307,15 @@ class RouteBook(Itineraries):
         later = [0]
         for leg in reversed(legs):
             later.append(later[-1] | leg.through)
-        before = 0
+        before: list[int] = []
         for leg, after_it in zip(legs, later[-2::-1], strict=True):
-            traveller, earlier = tables.travellers[leg.who], before
-            before |= leg.through & traveller.need
+            traveller, bit = tables.travellers[leg.who], tables.bit[leg.refuge]
+            passing = sum(bool(way & bit) for way in before)
+            before.append(leg.through & traveller.need)
             if leg.refuge < 0 or traveller.travels or traveller.name not in idle or leg.out & tables.full:
                 continue
-            if tables.bit[leg.refuge] & earlier:
-                continue  # somebody passes there first
+            if tables.free[leg.refuge] <= passing:
+                continue  # somebody passes there first, and needs the room
             in_the_way = any(tables.users[place] & ~(1 << leg.who) for place in traveller.held)
             if in_the_way or leg.pushed or traveller.holds & tables.full & after_it:
                 asked.append((traveller.name, self._names[leg.refuge]))

@@ -39,6 +39,7 @@ class Routing(State):
         super().__init__(floor, ledger, timing, now_ms)
         self.routes = RouteBook(((z.name, z.capacity) for z in floor.zones), floor.neighbours)
         self.queue.goes_first = self.routes.goes_first
+        self.queue.claimed_before = self.routes.claimed_before
         self._verdicts = Verdicts()
         self._asked_to_yield: dict[str, int] = {}
         self._looked_at_ms = now_ms
@@ -85,6 +86,7 @@ class Routing(State):
 
     def _turned(self, agent_id: str) -> None:
         """The agent goes elsewhere than it said, has arrived, or is not counted on any more."""
+        self._recheck_kept_waiting()  # the order by which all can arrive may be another now
         self._look_at(self._verdicts.turned(agent_id))
 
     def _look_at(self, waiters: Iterable[Waiter]) -> None:
@@ -146,12 +148,19 @@ class Routing(State):
         """A ring that would not be one if the asker went on by a part of what it asks for, which it can do now."""
         if not self.routes.declared(waiter.agent_id) or self._steps(waiter) < 2:
             return None
-        ring = ring_of_asks(self.queue, self.units, waiter)
+        patient = self._has_waited_long(waiter)
+        ring = ring_of_asks(self.queue, self.units, waiter, lambda agent: patient and self._stays(agent))
         onward = self.routes.part_of_the_way(waiter.agent_id, waiter.zones) if ring else ""
         if not onward:
             return None
         others = tuple(sorted({link.agent for link in ring} - {waiter.agent_id}))
         return Unsafe(Why.WOULD_DEADLOCK, others, cycle=ring, retreat=onward)
+
+    def _stays(self, agent_id: str) -> bool:
+        """Whether it has arrived and was not asked to yield of late."""
+        asked_ms = self._asked_to_yield.get(agent_id)
+        waits_for_nothing = self.routes.declared(agent_id) and not self.routes.remaining(agent_id)
+        return waits_for_nothing and (asked_ms is None or self.now_ms - asked_ms > YIELD_AGAIN_MS)
 
     def _steps(self, waiter: Waiter) -> int:
         """How many zones the ask names that the asker is not in."""
@@ -182,6 +191,7 @@ class Routing(State):
         self._drop_claims_of_the_lost()
         self._ask_to_yield()
         self._serve_the_able()
+        self._recheck_kept_waiting()
         waiters = [w for w in self.queue.in_order() if not w.silent and (w.unsafe or self._may_be_in_a_ring(w))]
         told: list[tuple[Waiter, Unsafe]] = []
         involved: set[str] = set()
@@ -206,8 +216,11 @@ class Routing(State):
     def _may_be_in_a_ring(self, waiter: Waiter) -> bool:
         if not self.routes.declared(waiter.agent_id):
             return False
-        long = self.now_ms - waiter.since_ms >= RING_TOLD_MS
-        return (long and self._steps(waiter) > 1) or not self.routes.can_finish(waiter.agent_id)
+        long = self._has_waited_long(waiter) and self._steps(waiter) > 1
+        return long or not self.routes.can_finish(waiter.agent_id)
+
+    def _has_waited_long(self, waiter: Waiter) -> bool:
+        return self.now_ms - waiter.since_ms >= RING_TOLD_MS
 
     def _drop_claims_of_the_lost(self) -> None:
         for agent_id in self.routes.claimants():

@@ -396,12 +396,20 @@ class Schedule:
         return self._yield() or self._step_aside() or self._give_way()
 
     def _needs(self) -> tuple[int, int]:
-        """The zones that one of those who are heeded still needs, and those that several need."""
+        """The zones that one of those who are heeded still needs, and those that several need.
+
+        Not those where one more may stay and all of them still find room.
+        """
         once = twice = 0
         for who in members(self.unfinished & self._heeded):
             need = self._need[who]
             twice |= once & need
             once |= need
+        for zone in members(once & self.tables.roomy & ~self.full):
+            bit = self.tables.bit[zone]
+            needing = sum(bool(self._need[who] & bit) for who in members(self.unfinished))
+            if self.free(zone) > needing:
+                once, twice = once & ~bit, twice & ~bit
         return once, twice
 
     def _step_aside(self) -> bool:

@@ -118,7 +118,10 @@ class State:
             self._taken_at_ms[after.zone, after.slot] = self.now_ms
         if after.state is not UnitState.HELD:
             self._dirty.add(after.zone)
-        for waiter in self._kept_waiting.values():  # who now stands in a reserver's way is no longer bound by it
+        self._recheck_kept_waiting()  # who now stands in a reserver's way is no longer bound by it
+
+    def _recheck_kept_waiting(self) -> None:
+        for waiter in self._kept_waiting.values():
             self._dirty.update(waiter.zones)
 
     def taken_for_ms(self, unit: UnitRecord, now_ms: int) -> int:

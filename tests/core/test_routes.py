@@ -198,3 +198,25 @@ def test_floors_on_which_somebody_was_stuck_or_asked_to_yield_too_early_are_play
     rng = random.Random(seed)
     wrong = Game(random_world(rng), rng, Tally()).play()
     assert not wrong, wrong
+
+
+def test_an_arrived_one_is_asked_into_a_zone_in_which_it_and_those_before_it_fit() -> None:
+    book = line("c", "m", "r", "b", r=3)
+    for zone, agent, route in (("m", "A", []), ("b", "B", ["r"]), ("c", "C", ["m", "r", "b"])):
+        book.occupy(zone, agent)
+        book.declare(agent, route)
+    assert book.can_finish("C")
+    assert book.yield_requests(["A"]) == [("A", "r")]
+
+
+def test_saying_on_arrival_that_one_has_arrived_leaves_the_known_order_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    book = line("c", "m", "r", "b")
+    book.occupy("c", "A")
+    book.declare("A", ["m"])
+    book.occupy("b", "B")
+    book.declare("B", ["r", "m", "c"])
+    step(book, "A", "m", leaves="c")
+    promised = book.can_finish("B")
+    monkeypatch.setattr("coordinator.core.routes.find_all", None)
+    book.declare("A", [])
+    assert book.can_finish("B") == promised
