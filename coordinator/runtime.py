@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Protocol
 
@@ -60,8 +61,8 @@ MIN_TIMER_MS = 2
 ACKNOWLEDGE_MS = 50
 """How long an acknowledgement waits for an answer to go with; little beside the time after which an agent suspends."""
 
-RETRY_S = 0.1
-"""Pause between attempts on a store that does not commit."""
+RETRY_S, COMPLAIN_EVERY = 0.1, 10
+"""Pause between attempts on a store that does not commit, and which of them are logged."""
 
 
 def boottime_ms() -> int:
@@ -161,9 +162,7 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """It does what its role asks for: leads and commits, or stands by behind a leader that lives."""
-        follows = self._machine is None and not self.standby.arriving and not self._store.heir
-        led = self.standby.leader is not None and self.standby.hears_leader and not self.standby.other_floor
-        return self.leading or (follows and led)
+        return self.leading or (self._machine is None and self.standby.follows)
 
     async def turn(self) -> None:
         """Waits for this coordinator to lead while that is to be expected, for a bounded time."""
@@ -374,7 +373,7 @@ class Runtime:
                     self._forget(Refusal.NOT_LEADER, "this coordinator is shutting down")
                     await self._store.resign()
                 except Fenced as lost:
-                    log.warning("another coordinator leads: %s", lost)
+                    log.warning("the lead is lost: %s", lost)
                     self._forget(Refusal.NOT_LEADER, "another coordinator leads now")
                 except RecordConflict as conflict:
                     raise Halted(
@@ -515,6 +514,7 @@ class Runtime:
 
     async def _commit_patiently(self, encoded: dict[str, bytes | None]) -> tuple[int, int]:
         """When the commit that succeeded was sent (what it proves, it proves of that moment), and its revision."""
+        failures = count()
         while True:
             began_ms = self.now_ms()
             try:
@@ -522,7 +522,8 @@ class Runtime:
             except StoreUnavailable as error:  # provably not applied: the same commit again, deciding nothing meanwhile
                 self._trouble = str(error)
                 self._set_leading(False)
-                log.warning("%s does not commit: %s", self._store.name, error)
+                if next(failures) % COMPLAIN_EVERY == 0:
+                    log.warning("%s does not commit: %s", self._store.name, error)
                 await asyncio.sleep(RETRY_S)
 
     def _release(self, batch: list[fx.Step], sealed: dict[int, int]) -> None:

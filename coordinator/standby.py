@@ -67,6 +67,12 @@ class Standby:
     def leader(self) -> LeaderSeen | None:
         return self._store.leader
 
+    @property
+    def follows(self) -> bool:
+        """Behind a leader whose own process answers, and which this coordinator could take over from."""
+        awaits = self.arriving or self._store.heir
+        return not awaits and self.leader is not None and self.hears_leader and not self.other_floor
+
     def refusal(self, message: str) -> NotLeading | StoreDown:
         """What a caller is told, who had better ask the leader; or why nobody can lead."""
         leader = self.leader

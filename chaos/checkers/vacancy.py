@@ -252,6 +252,8 @@ class _Vacancy:
     def _check_same_agent(self, line: Line, before: Unit, after: Unit) -> None:
         old, new = before.get("session"), after.get("session")
         if before["state"] == "BLOCKED" and after["state"] == "HELD" and old and new and old != new:
+            if self._is_proven(before):  # cleared, and granted again by the same commit
+                return
             self.findings.add(
                 line,
                 f"{after['zone']}/{after['slot']} was left BLOCKED by one session of {before['agent']} and is granted "

@@ -288,6 +288,6 @@ def _first_cause(details: str) -> str:
     for words in ("connection refused", "no route to host", "name or service not known", "network is unreachable"):
         if words in folded:
             return words
-    if "name resolution" in folded or "dns" in folded:
+    if any(words in folded for words in ("name resolution", "dns", "errors resolving", "lookup error")):
         return "the host name does not resolve"
     return details or "no answer"

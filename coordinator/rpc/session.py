@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from zonelock.v1 import zone_service_pb2 as zpb
 
 from coordinator.core import events as ev
@@ -177,7 +178,10 @@ class SessionStream:
         while True:
             if self._uncommitted_operations >= self._limits.uncommitted_operations:
                 await self._room_for_more()
-            request = await self._context.read()
+            try:
+                request = await self._context.read()
+            except DecodeError as error:
+                raise bad_field("frame", str(error), "the bytes of a SessionRequest") from None
             if not isinstance(request, zpb.SessionRequest):
                 return  # grpc.aio.EOF: a half-close
             if self._trouble is not None:

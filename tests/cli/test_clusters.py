@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli.conftest import Run, said
+from cli.conftest import Run, failed, said
 from cli.fake import FakeCoordinator
 from zonelock.v1 import cluster_service_pb2 as cpb
 
@@ -34,6 +34,11 @@ def canned_cluster() -> cpb.GetClusterResponse:
     )
     told.store_members.add(endpoint="10.0.0.4:2379", problem="no answer")
     return told
+
+
+def test_a_cluster_with_a_bad_floor_is_refused_before_anything_is_started(run: Run, tmp_path: Path) -> None:
+    error = failed(run("cluster", "up", "--floor", str(tmp_path / "nope.yaml")))
+    assert (error["exit"], error["reason"]) == (6, "INVALID_FLOOR")
 
 
 def test_a_cluster_is_told_as_one_document(run: Run, fake: FakeCoordinator) -> None:

@@ -178,6 +178,12 @@ def test_watch_ends_with_3_when_the_coordinator_goes_away(run: Run, fake: FakeCo
     assert (error["exit"], error["reason"]) == (3, "NOT_LEADER")
 
 
+def test_a_host_that_does_not_exist_is_said_in_plain_words(run: Run) -> None:
+    error = failed(run("status", "--wait-s", "5", "--server", "no-such-host.invalid:7600"))
+    assert error["exit"] == 3
+    assert "field:" not in error["message"], error
+
+
 def test_a_standby_that_names_the_leader_is_not_waited_for(run: Run, fake: FakeCoordinator) -> None:
     with FakeCoordinator() as standby:
         standby.mute = True

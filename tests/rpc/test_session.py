@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import grpc
 import pytest
@@ -29,6 +30,16 @@ async def test_hello_is_welcomed_with_the_floor_and_the_times_to_go_by() -> None
         assert answer.welcome.floor_hash == site.floor.hash
         timing = site.runtime.machine.timing
         assert (answer.welcome.heartbeat_ms, answer.welcome.rho_ppm) == (timing.heartbeat_ms, timing.rho_ppm)
+
+
+async def test_bytes_that_are_no_frame_are_the_client_s_mistake_and_no_bug_of_ours() -> None:
+    async with running() as site:
+        call: Any = site.channel.stream_stream("/zonelock.v1.ZoneService/Session")()
+        await call.write(b"\xff\xff\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call.read()
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "SessionRequest" in str(refused.value.details())
 
 
 async def test_a_grant_names_token_slots_and_the_newest_frame_handled() -> None:

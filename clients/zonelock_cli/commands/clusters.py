@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from zonelock_cli.exits import ExitCode
-from zonelock_cli.failures import Failure
+from zonelock_cli.failures import Failure, floor_failure
 from zonelock_cli.options import output_option, server_options
 from zonelock_cli.output import View, duration
 
@@ -55,6 +55,13 @@ def up(view: View, coordinators: int, members: int, data_dir: Path | None, floor
     from zonelock_sim.cluster import LocalCluster
     from zonelock_sim.options import SimError
 
+    from coordinator.floor import Floor, FloorError
+
+    if floor is not None:
+        try:
+            Floor.load(floor)
+        except FloorError as error:
+            raise floor_failure(error, "Mend the floor; nothing was started.") from error
     made = LocalCluster(floor, coordinators=coordinators, etcd_members=members, data_dir=data_dir, fixed_ports=True)
     try:
         asyncio.run(_run(made, view))
