@@ -204,7 +204,7 @@ class Routing(State):
                 members = {link.agent for link in ring.cycle}
                 if not members & involved and self._verdicts.to_be_told(waiter.agent_id, ring, self.now_ms):
                     told.append((waiter, ring))
-                involved |= members
+                    involved |= members  # where this one is not to hear of it, another may who can draw back
         return told
 
     def _serve_the_able(self) -> None:

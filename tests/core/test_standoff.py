@@ -15,6 +15,7 @@ FOUND = {
     336: "two zones were granted at once, past the bay in which the known order let the agent stop over",
     542: "one asked past another that had arrived and was not to yield before it had come nearer",
     632: "the oldest waiter could not arrive, and its reservation kept those from arriving who went first",
+    991: "one that could not draw back was told of its ring again and again, and the other one, which could, never",
 }
 
 
