@@ -112,6 +112,9 @@ class _Exclusion:
         listed = {(grant["token"], zone) for grant in granted_in(line) for zone in grant["zones"]}
         # What it lists was not given back after all: a client that begins anew uses it, another says so once more.
         self.returned -= {(agent, token, zone) for token, zone in listed}
+        kept = {token for token, _ in listed}
+        for token in sorted({t for told in self.may.values() for a, t in told if a == agent and t not in kept}):
+            self._wind_down(line, agent, token)  # a grant that is not listed is lost, and its holder knows
         for (who, token), zones in self.withdrawn.items():
             for zone in [z for z in zones if who == agent and (token, z) not in listed]:
                 del zones[zone]

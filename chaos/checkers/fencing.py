@@ -53,6 +53,7 @@ class _Fencing:
         """The same of operations that were in order -> how many are not answered yet."""
         self.sessions = Sessions()
         self.current: set[tuple[str, str, int]] = set()
+        self.fickle: set[str] = set()
         self.asked: dict[tuple[str, str, str, str], list[set[str]]] = {}
         """(coordinator, agent, session, request) -> the zones of each ask under that id."""
 
@@ -63,6 +64,9 @@ class _Fencing:
                     self._commit(line)
                 case "fault" if line["what"] == "restore":
                     self.ledger = Ledger()
+                case "fault" if line["what"] == "misuse" and line.get("detail", {}).get("how") == "change_ask":
+                    # It asks for other zones under a request that a crash let everybody but the ledger forget.
+                    self.fickle.add(line.get("target", ""))
                 case "takeover":
                     self.asked = {key: zones for key, zones in self.asked.items() if key[0] != line["coord"]}
                     self.decided[line["coord"]] = self.ledger.copy()
@@ -142,6 +146,8 @@ class _Fencing:
             )
 
     def _check_request(self, line: Line, grant: Mapping[str, Any]) -> None:
+        if line["agent"] in self.fickle:
+            return
         if line.kind != "emit":
             return
         asked = self.asked.get((line["coord"], line["agent"], self.sessions.of(line), grant.get("request_id", "")))
