@@ -193,6 +193,10 @@ class _Exclusion:
         agent, what, zone = line["agent"], line["what"], line.get("zone")
         if what in ("stop", "removed"):
             self.moving.discard(agent)
+            # What it had to give up it has given up: when it moves again, that is under something else.
+            for told in self.may.values():
+                for key in [k for k in told if k[0] == agent and k in self.winding_down]:
+                    del told[key]
         elif what == "start":
             self.moving.add(agent)
         if what == "removed":
