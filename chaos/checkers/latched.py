@@ -29,6 +29,7 @@ class Receiver:
     """One agent as the history shows it."""
 
     latches: set[str] = field(default_factory=set)
+    latched_at: int = 0
     moving_since: int | None = None
     stand_by: int | None = None
     """When it must stand, because of a stop that reached it while it moved."""
@@ -242,6 +243,7 @@ class _Latched:
         if stop_id in agent.latches or stop_id in self.ended:
             return  # known already, or a copy of a stop that was reset meanwhile
         agent.latches.add(stop_id)
+        agent.latched_at = line.t
         agent.needs_grant = True
         if agent.moving_since is not None and agent.stand_by is None:
             agent.stand_by = line.t + agent.stop_ms + REACTION_MS
@@ -271,7 +273,10 @@ class _Latched:
         elif line["what"] == "start":
             agent.moving_since = line.t
             self._forget_ended(agent)
-            if agent.latches:
+            if agent.latches and line.t - agent.latched_at <= REACTION_MS:
+                # The stop has arrived, and the program has had no turn to read it: it must stand as if it had moved.
+                agent.stand_by = agent.latched_at + agent.stop_ms + REACTION_MS
+            elif agent.latches:
                 stop_ids = sorted(agent.latches)
                 self.findings.add(
                     line, f"{name} moves while latched by {', '.join(stop_ids)}", stops=stop_ids, agents=[name]
