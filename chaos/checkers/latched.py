@@ -175,6 +175,8 @@ class _Latched:
         if line["name"] == "Hello":  # the newest session of a name ends the earlier ones, and what they were told
             newest = (line.get("agent", ""), fields.get("session", ""))
             mine.told = {key: told for key, told in mine.told.items() if key[0] != newest[0] or key == newest}
+            if not fields.get("latched_stop_ids"):
+                mine.told.pop(newest, None)  # a process that begins anew; what covers its place it is told again
         if line["name"] == "ResetAsked":
             self._asks_reset(fields.get("operator", ""), fields.get("reason", ""), fields.get("stop_ids") or ())
         elif line["name"] in ("Hello", "StopAcked"):

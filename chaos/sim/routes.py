@@ -34,6 +34,8 @@ class RouteDriver:
         self.robot = robot
         self._way: list[str] = []
         """What is left of the claimed way."""
+        self._shut: frozenset[str] = frozenset()
+        """Where it was refused: it does not draw back through whom it met there, if there is another way."""
         self._aside = ""
         self._rests = False
         self.idle = False
@@ -50,6 +52,7 @@ class RouteDriver:
 
     def refused(self, refusal: GrantRejected) -> None:
         """Its ask was rejected: where waiting cannot help it draws back, if it was told whereto."""
+        self._shut = frozenset(refusal.zones) - self.robot.body.inside
         self.forget()
         self.robot.goal = refusal.retreat_zone if refusal.reason == "WOULD_DEADLOCK" else ""
         self._rests = bool(self.robot.goal)
@@ -61,7 +64,10 @@ class RouteDriver:
             await self._arrived(agent)
             return
         if not self._way:
-            self._way = floors.steps_towards(robot.world.plan.shape, here, robot.goal)
+            shape, shut = robot.world.plan.shape, self._shut
+            self._way = floors.steps_towards(shape, here, robot.goal, shut)
+            self._way = self._way or floors.steps_towards(shape, here, robot.goal)
+            self._shut = frozenset()
             agent.claim(*self._way)
         await self._step(agent, self._way[0])
 
