@@ -16,15 +16,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
-from typing import Protocol
 
 from coordinator.audit_archive import AuditArchive
-from coordinator.batches import by_conn, chunks
+from coordinator.batches import Backlog, Batch
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.invariants import check
@@ -33,13 +31,13 @@ from coordinator.core.model import COUNTER_KEY, CounterRecord, FloorSpec, Mark, 
 from coordinator.core.rejections import Refusal
 from coordinator.high_water import HighWater
 from coordinator.hooks import Hooks
+from coordinator.outlets import Outlet, Outlets
 from coordinator.pending_stops import PendingStops
 from coordinator.safeguards import Safeguards
 from coordinator.standby import NotLeading, Standby, StoreDown
 from coordinator.stop_output import StopOutput
 from coordinator.store import codec
 from coordinator.store.port import (
-    MAX_OPERATIONS,
     CommitTooLarge,
     CommitUncertain,
     Fenced,
@@ -58,9 +56,6 @@ TICK_MS = 100
 MIN_TIMER_MS = 2
 """A deadline that cannot be acted on yet (its extension is being committed) is looked at again after this."""
 
-ACKNOWLEDGE_MS = 50
-"""How long an acknowledgement waits for an answer to go with; little beside the time after which an agent suspends."""
-
 RETRY_S, COMPLAIN_EVERY = 0.1, 10
 """Pause between attempts on a store that does not commit, and which of them are logged."""
 
@@ -73,19 +68,6 @@ def boottime_ms() -> int:
 def utc_now() -> str:
     """ISO 8601, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-class Outlet(Protocol):
-    """A stream or a unary call, as the RPC layer implements it. Nothing here may block."""
-
-    def deliver(self, sends: Sequence[fx.Send], *, stop: bool) -> None:
-        """Takes answers; with `stop` they leave ahead of everything queued."""
-
-    def acknowledge(self, frame: int, mark: Mark) -> None:
-        """A fenced commit that began after `frame` was handled has succeeded; `mark` is where it left the ledger."""
-
-    def fail(self, refusal: Refusal, message: str) -> None:
-        """Ends the stream or call with this status."""
 
 
 class Halted(Exception):
@@ -122,13 +104,9 @@ class Runtime:
         self.epoch = 0
         self.leading = False
         self.commits = 0
-        self._outlets: dict[int, Outlet] = {}
-        self._next_conn = 1
-        self._steps: deque[fx.Step] = deque()
-        self._heard: dict[int, int] = {}
-        self._unsaid: dict[int, int] = {}
+        self._outlets = Outlets()
+        self._backlog = Backlog()
         self._committing = False
-        self._acknowledged_ms = 0
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
@@ -140,7 +118,6 @@ class Runtime:
         self.standby = Standby(floor, store, self.safeguards, now_ms)
         self._leaving = False
         self._left = asyncio.Event()
-        self._token = 0
         self._broken: Exception | None = None
         self._trouble = ""
         self.on_leading: list[Callable[[bool], None]] = []
@@ -170,19 +147,16 @@ class Runtime:
             await self.standby.turn(lambda: self.leading or self._leaving)
 
     def attach(self, outlet: Outlet) -> int:
-        conn = self._next_conn
-        self._next_conn += 1
-        self._outlets[conn] = outlet
-        return conn
+        return self._outlets.attach(outlet)
 
     def detach(self, conn: int) -> None:
-        if self._outlets.pop(conn, None) is not None and self._machine is not None:
+        if self._outlets.detach(conn) and self._machine is not None:
             self._handle(ev.ConnClosed(now_ms=self.now_ms(), conn=conn))
 
     def heard(self, conn: int, frame: int, *, spoke: bool = False) -> None:
         """A frame was handled. `spoke`: operations of it were submitted, which say by themselves that it came."""
         if self._machine is not None and conn in self._outlets:
-            self._heard[conn] = frame
+            self._backlog.hear(conn, frame)
             if not spoke:
                 self._handle(ev.Heard(now_ms=self.now_ms(), conn=conn))
 
@@ -272,13 +246,13 @@ class Runtime:
             self._quarantine(event, error)
             return
         if step.stops:
-            self._let_go(step.stops)
+            self._outlets.let_go(step.stops)
         self._hooks.handled(event, step, decided_s, time.perf_counter() - began_s if step.stops else 0.0)
         self.safeguards.note(event, step)
         if step.sends and self._may_leave_at_once(step):
             self._deliver(step.sends)
         elif step.writes or step.sends:
-            self._steps.append(step)
+            self._backlog.add(step)
             self._wake.set()
         self._set_timer()
 
@@ -286,7 +260,7 @@ class Runtime:
         """That somebody waits promises nothing, so while nothing awaits a commit it needs none: a holder that leaves in
         this moment has the next commit to itself. Whatever is decided meanwhile keeps its order behind the commit.
         """
-        if step.writes or self._steps or self._committing:
+        if step.writes or self._backlog or self._committing:
             return False
         return all(isinstance(send.answer, fx.Queued) for send in step.sends)
 
@@ -310,21 +284,9 @@ class Runtime:
         answer = fx.Failed(Refusal.INTERNAL, f"{what} is refused for a while: it made the coordinator fail")
         outlet.deliver([fx.Send(conn, who, str(getattr(event, "request_id", "")), answer)], stop=False)
 
-    def _let_go(self, stops: Sequence[fx.Send]) -> None:
-        for conn, sends in by_conn(stops).items():
-            outlet = self._outlets.get(conn)
-            if outlet is not None:
-                outlet.deliver(sends, stop=True)
-
     def _deliver(self, answers: Sequence[fx.Send]) -> None:
         self._hooks.released(answers)
-        for conn, sends in by_conn(answers).items():
-            outlet = self._outlets.get(conn)
-            if outlet is not None:
-                outlet.deliver(sends, stop=False)
-                frame = self._unsaid.pop(conn, 0)
-                if frame:
-                    outlet.acknowledge(frame, self.safeguards.high_water)
+        self._outlets.deliver(answers, self.safeguards.high_water)
 
     def _set_timer(self) -> None:
         """A tick no later than the earliest deadline, besides the periodic one. One that is set for an earlier time
@@ -402,11 +364,10 @@ class Runtime:
         self.epoch = loaded.epoch
         ledger = codec.decode_ledger(loaded)
         self._archive.loaded(loaded.records)
-        self._fail_all(Refusal.COMMIT_UNCERTAIN, "the coordinator has reloaded its ledger; ask again")
+        self._outlets.fail_all(Refusal.COMMIT_UNCERTAIN, "the coordinator has reloaded its ledger; ask again")
         now_ms = self.now_ms()
-        self._steps.clear()
-        self._heard.clear()
-        self._unsaid.clear()
+        self._backlog.clear()
+        self._outlets.forget_owed()
         leaving = self.safeguards.take_leaving()
         self._broken = None
         self._machine = Machine(self._floor, ledger, self._timing, now_ms)
@@ -417,8 +378,8 @@ class Runtime:
         seen = self.safeguards.high_water  # judged behind the fence that the load has just proved
         started = ev.Started(now_ms=now_ms, assume_empty=self._assume_empty, seen=seen, recorded_at=wall)
         self._handle(started)
-        self._token = self._store.newest_token = ledger.counter.token if ledger.counter is not None else 0
-        self.safeguards.saw(Mark(loaded.epoch, loaded.revision, self._token))
+        self._store.newest_token = ledger.counter.token if ledger.counter is not None else 0
+        self.safeguards.saw(Mark(loaded.epoch, loaded.revision, self._store.newest_token))
         if leaving:
             self._handle(ev.ReleasesRecalled(now_ms=now_ms, tokens=leaving))
         self.safeguards.took_over(ledger.stops)
@@ -464,34 +425,23 @@ class Runtime:
     async def _commit_all(self) -> None:
         """One commit (an empty one is the fence's tick), then more while steps are waiting."""
         while True:
-            self._wake.clear()  # by what this commit takes with it; left set, it would call for an empty one afterwards
-            if self._broken is not None:
-                raise InvariantViolation("the core raised") from self._broken
-            batch, writes = self._take_batch()
-            sealed, self._heard = self._heard, {}
+            batch = self._take_batch()
             self._committing = True
             try:
-                for chunk in chunks(writes):
-                    await self._commit(chunk)
+                for writes in batch.transactions():
+                    await self._commit(writes)
             finally:
                 self._committing = False
-            self._release(batch, sealed)
-            if not self._steps or self._leaving:
+            self._release(batch)
+            if not self._backlog or self._leaving:
                 return
 
-    def _take_batch(self) -> tuple[list[fx.Step], dict[str, fx.Write]]:
-        """As many whole steps as fit in one transaction; a step that is larger than one comes alone."""
-        batch: list[fx.Step] = []
-        writes: dict[str, fx.Write] = {}
-        while self._steps:
-            keys = {w.key for w in self._steps[0].writes}
-            if batch and len(writes.keys() | keys) > MAX_OPERATIONS:
-                break
-            step = self._steps.popleft()
-            batch.append(step)
-            for write in step.writes:
-                writes[write.key] = write
-        return batch, writes
+    def _take_batch(self) -> Batch:
+        """Raises InvariantViolation when the core raised: what it decided with it must not be committed."""
+        self._wake.clear()  # by what this commit takes with it; left set, it would call for an empty one afterwards
+        if self._broken is not None:
+            raise InvariantViolation("the core raised") from self._broken
+        return self._backlog.take()
 
     async def _commit(self, writes: dict[str, fx.Write]) -> None:
         encoded = {key: codec.encode(w.record) if w.record is not None else None for key, w in writes.items()}
@@ -508,8 +458,8 @@ class Runtime:
                 self.safeguards.durable(write.record)
         counter = writes.get(COUNTER_KEY)
         if counter is not None and isinstance(counter.record, CounterRecord):
-            self._token = self._store.newest_token = counter.record.token
-        self.safeguards.saw(Mark(self.epoch, revision, self._token))
+            self._store.newest_token = counter.record.token
+        self.safeguards.saw(Mark(self.epoch, revision, self._store.newest_token))
         self._set_leading(True)
 
     async def _commit_patiently(self, encoded: dict[str, bytes | None]) -> tuple[int, int]:
@@ -526,40 +476,26 @@ class Runtime:
                     log.warning("%s does not commit: %s", self._store.name, error)
                 await asyncio.sleep(RETRY_S)
 
-    def _release(self, batch: list[fx.Step], sealed: dict[int, int]) -> None:
+    def _release(self, batch: Batch) -> None:
         """The batch is durable: deadlines count from now, then its answers leave, each as true as it is at this
         moment.
         """
         machine = self.machine
-        if batch:
-            upto = batch[-1].seq
+        if batch.steps:
+            upto = batch.steps[-1].seq
             self.safeguards.committed(upto)
             self._handle(ev.Committed(now_ms=self.now_ms(), upto=upto))
-        current = [now for step in batch for send in step.sends if (now := machine.as_of_now(send)) is not None]
-        self._unsaid |= sealed
+        current = [now for step in batch.steps for send in step.sends if (now := machine.as_of_now(send)) is not None]
+        self._outlets.owe(batch.heard)
         self._deliver(current)
-        self._acknowledge_the_rest()
-
-    def _acknowledge_the_rest(self) -> None:
-        """Acknowledgements without answers. While further answers wait for a commit, those that they could go with wait
-        too, at most ACKNOWLEDGE_MS: a frame of its own costs as much as one with answers.
-        """
-        now_ms = self.now_ms()
-        if self._steps and now_ms - self._acknowledged_ms < ACKNOWLEDGE_MS:
-            return
-        self._acknowledged_ms = now_ms
-        for conn, frame in self._unsaid.items():
-            outlet = self._outlets.get(conn)
-            if outlet is not None:
-                outlet.acknowledge(frame, self.safeguards.high_water)
-        self._unsaid.clear()
+        self._outlets.acknowledge(self.safeguards.high_water, self.now_ms(), more_to_come=bool(self._backlog))
 
     async def _start_over(self, error: Exception) -> None:
         """Rewrites the fence so that no delayed transaction can still apply, then reloads. Stops leave meanwhile."""
         log.warning("starting over from %s: %s", self._store.name, error)
         self._set_leading(False)
-        self._fail_all(Refusal.COMMIT_UNCERTAIN, "the last commit's outcome is not known; ask again")
-        self._steps.clear()
+        self._outlets.fail_all(Refusal.COMMIT_UNCERTAIN, "the last commit's outcome is not known; ask again")
+        self._backlog.clear()
         while True:
             try:
                 self.epoch = await self._store.refence()
@@ -579,19 +515,14 @@ class Runtime:
             notice(leading)
         self.standby.changed()
 
-    def _fail_all(self, refusal: Refusal, message: str) -> None:
-        for conn in list(self._outlets):
-            self._outlets.pop(conn).fail(refusal, message)
-
     def _forget(self, refusal: Refusal, message: str) -> None:
         self._machine = None
         self.standby.arriving = False
         self._set_leading(False)
-        self._fail_all(refusal, message)
+        self._outlets.fail_all(refusal, message)
         self.standby.changed()
-        self._steps.clear()
-        self._heard.clear()
-        self._unsaid.clear()
+        self._backlog.clear()
+        self._outlets.forget_owed()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

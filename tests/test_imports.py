@@ -81,6 +81,8 @@ RULES = (
         "coordinator.safeguards",
         ("coordinator.core", "coordinator.high_water", "coordinator.pending_stops", "coordinator.stop_output"),
     ),
+    Rule("coordinator.batches", ("coordinator.core", "coordinator.store.port")),
+    Rule("coordinator.outlets", ("coordinator.core",)),
     Rule("coordinator.standby", ("coordinator.core", "coordinator.safeguards", "coordinator.store.port")),
     Rule(
         "coordinator.runtime",
@@ -90,6 +92,7 @@ RULES = (
             "coordinator.core",
             "coordinator.high_water",
             "coordinator.hooks",
+            "coordinator.outlets",
             "coordinator.pending_stops",
             "coordinator.safeguards",
             "coordinator.standby",

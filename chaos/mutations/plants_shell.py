@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import zonelock_client.session_core.stream as session_stream
@@ -11,7 +12,9 @@ from zonelock_client.session_core.agent import AgentCore
 from zonelock_client.session_core.values import HeldGrant, holder_deadline_ns
 
 from chaos.mutations.patching import Mutation, Patch, mutation
+from coordinator.batches import Batch
 from coordinator.core import effects as fx
+from coordinator.outlets import Outlets
 from coordinator.runtime import Runtime
 from coordinator.store.etcd import EtcdStore
 from coordinator.store.etcdpb import rpc_pb2
@@ -24,10 +27,10 @@ SHELL: list[Mutation] = []
 @mutation(SHELL, "ack_before_commit", "answers leave when a batch is taken, not when it is durable", "I4")
 def _ack_before_commit(patch: Patch) -> None:
     def make(original: Any) -> Any:
-        def take_batch(self: Runtime) -> tuple[list[fx.Step], dict[str, fx.Write]]:
-            batch, writes = original(self)
-            self._release(batch, {})
-            return [], writes
+        def take_batch(self: Runtime) -> Batch:
+            batch: Batch = original(self)
+            self._release(replace(batch, heard={}))
+            return replace(batch, steps=[])
 
         return take_batch
 
@@ -36,27 +39,27 @@ def _ack_before_commit(patch: Patch) -> None:
 
 @mutation(SHELL, "stop_after_commit", "a stop waits for its commit like everything else", "I4")
 def _stop_after_commit(patch: Patch) -> None:
-    waiting: dict[Runtime, list[Sequence[fx.Send]]] = {}
+    waiting: dict[Outlets, list[Sequence[fx.Send]]] = {}
 
     def hold(original: Any) -> Any:
-        def let_go(self: Runtime, stops: Sequence[fx.Send]) -> None:
+        def let_go(self: Outlets, stops: Sequence[fx.Send]) -> None:
             waiting.setdefault(self, []).append(stops)
 
         let_go.__wrapped__ = original  # type: ignore[attr-defined]
         return let_go
 
     def make(original: Any) -> Any:
-        def release(self: Runtime, batch: list[fx.Step], sealed: dict[int, int]) -> None:
-            held, made = waiting.get(self, []), {id(step.stops) for step in batch}
+        def release(self: Runtime, batch: Batch) -> None:
+            held, made = waiting.get(self._outlets, []), {id(step.stops) for step in batch.steps}
             last = max((i for i, stops in enumerate(held) if id(stops) in made), default=-1)
             for stops in held[: last + 1]:  # those of this batch, and what was decided before it
-                vars(Runtime)["_let_go"].__wrapped__(self, stops)
+                vars(Outlets)["let_go"].__wrapped__(self._outlets, stops)
             del held[: last + 1]
-            original(self, batch, sealed)
+            original(self, batch)
 
         return release
 
-    patch.wrap(Runtime, "_let_go", hold)
+    patch.wrap(Outlets, "let_go", hold)
     patch.wrap(Runtime, "_release", make)
 
 

@@ -261,7 +261,7 @@ async def test_an_event_that_breaks_the_core_is_quarantined_and_the_floor_goes_o
 
 
 def conn_of(w: World, out: Recorder) -> int:
-    return next(conn for conn, outlet in w.runtime._outlets.items() if outlet is out)
+    return next(conn for conn, outlet in w.runtime._outlets._open.items() if outlet is out)
 
 
 async def test_an_overdue_hold_trips_only_behind_a_fresh_fence() -> None:
