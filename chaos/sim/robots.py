@@ -69,6 +69,8 @@ class Robot:
         self._boots = 0
         self._stalemates = 0
         self._left_behind: set[str] = set()
+        self._others: set[str] = set()
+        """Zones it had left behind in which somebody else stands by now: nothing of its own can be left there."""
 
     # -- its host ------------------------------------------------------------------------------------------------
 
@@ -115,6 +117,7 @@ class Robot:
     def _died(self) -> None:
         self.agent = None
         self._left_behind.clear()
+        self._others.clear()
         self.driver.forget()
 
     def localised(self) -> frozenset[str]:
@@ -249,7 +252,8 @@ class Robot:
             if grant.lost and grant.token not in agent.core.grants:
                 self._left_behind.update(z for z in grant.zones if z not in self.body.inside)
         self._left_behind.update(z for z in agent.blocked_zones if z not in self.body.inside)
-        self._left_behind -= self.body.inside
+        self._others -= self.body.inside
+        self._left_behind -= self.body.inside | self._others
 
     # -- moving --------------------------------------------------------------------------------------------------
 
@@ -388,8 +392,9 @@ class Robot:
             return
         try:
             grant = await self._acquire(agent, [zone], self._patience_s(agent))
-        except GrantRejected:
-            self._left_behind.add(zone)
+        except GrantRejected as refusal:
+            there = self._others if refusal.reason == "WOULD_DEADLOCK" else self._left_behind
+            there.add(zone)
             raise
         await grant.cleared()
 
