@@ -321,6 +321,19 @@ class RouteBook(Itineraries):
                 asked.append((traveller.name, self._names[leg.refuge]))
         return sorted(asked)[:MAX_YIELDS]
 
+    def make_room(self, zone: str, idle: Collection[str], wanted: Collection[str]) -> tuple[str, str] | None:
+        """Who of the `idle` in a zone is to yield to one that comes from off the floor and is on no schedule: the
+        agent, and the nearest free zone that it can go to, nobody needs and is not `wanted` either. None when nobody
+        there can go.
+        """
+        there = members(self._tables.holders[self._number[zone]])
+        names = {self._tables.travellers[who].name: who for who in there}
+        for name in sorted(names.keys() & set(idle)):
+            for way in refuges(self._tables, names[name], 0):
+                if self._names[way[-1]] not in wanted and not self._tables.users[way[-1]]:
+                    return name, self._names[way[-1]]
+        return None
+
     # -- deciding
 
     def _changed(self, who: int) -> None:

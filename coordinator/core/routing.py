@@ -7,6 +7,7 @@ ring, so that not all of them draw back from each other at once. Idle agents in 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 
 from coordinator.core import effects as fx
@@ -25,6 +26,9 @@ LOOK_MS = 500
 MAX_LOOKS = 16
 """How many waiters are decided again in one look, whether anything happened to them or not."""
 
+MAX_VISITS = 8
+"""In how many zones at once idle agents are asked to make room for visitors from off the floor, in turn."""
+
 YIELD_AGAIN_MS = 5_000
 """An agent that was asked to yield and still stands there is asked again after this long."""
 
@@ -42,6 +46,7 @@ class Routing(State):
         self.queue.claimed_before = self.routes.claimed_before
         self._verdicts = Verdicts()
         self._asked_to_yield: dict[str, int] = {}
+        self._last_visited = ""
         self._looked_at_ms = now_ms
         for unit in self.units:
             occupant = _occupant(unit)
@@ -233,13 +238,30 @@ class Routing(State):
 
     def _ask_to_yield(self) -> None:
         idle = [a for a in self.routes.claimants() if not self.routes.remaining(a) and self._would_hear(a)]
-        for agent_id, zone in self.routes.yield_requests(idle):
+        for agent_id, zone in [*self.routes.yield_requests(idle), *self._room_for_visitors(idle)]:
             if zone in self.closures:
                 continue  # it would be turned away there
             last = self._asked_to_yield.get(agent_id)
             if last is None or self.now_ms - last >= YIELD_AGAIN_MS:
                 self._asked_to_yield[agent_id] = self.now_ms
                 self._tell(agent_id, fx.Yield(zone))
+
+    def _room_for_visitors(self, idle: list[str]) -> list[tuple[str, str]]:
+        """Idle agents that stand where somebody from off the floor waits to work, who is on no schedule."""
+        wanted: set[str] = set()
+        if idle:
+            for waiter in self.queue.in_order():
+                if not (waiter.silent or self.routes.declared(waiter.agent_id) or self.units.of_agent(waiter.agent_id)):
+                    wanted.update(waiter.zones)
+        zones = sorted(zone for zone in wanted if self.routes.room(zone) < 1)
+        turn = bisect_right(zones, self._last_visited)
+        asked: dict[str, str] = {}
+        for zone in (zones[turn:] + zones[:turn])[:MAX_VISITS]:
+            self._last_visited = zone
+            found = self.routes.make_room(zone, idle, wanted.union(asked.values()))
+            if found is not None:
+                asked.setdefault(*found)
+        return sorted(asked.items())
 
     def _would_hear(self, agent_id: str) -> bool:
         session = self.sessions.get(agent_id)
