@@ -127,6 +127,7 @@ class Schedule:
         self.effort = effort
         self.behind: dict[int, list[int]] = {}  # full zone -> who cannot go on for want of it
         self.after: dict[int, list[int]] = {}  # traveller -> who may not finish before it
+        self._travellers = tables.travellers[:]  # whose numbers these are: later they may be somebody else's
         self._need = [each.need for each in tables.travellers]
         self._holds = [each.holds for each in tables.travellers]
         self._target = self._heeded = target
@@ -141,6 +142,8 @@ class Schedule:
 
     def follow(self, who: int) -> bool:
         """Takes over, after a search, that the traveller went on, and who finishes by that. False when it cannot."""
+        if who >= len(self._travellers) or self._travellers[who] is not self.tables.travellers[who]:
+            return False  # it came since
         if self.finished >> who & 1:
             return True
         traveller, roomy = self.tables.travellers[who], self.tables.roomy

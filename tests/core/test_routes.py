@@ -220,3 +220,28 @@ def test_saying_on_arrival_that_one_has_arrived_leaves_the_known_order_good(monk
     monkeypatch.setattr("coordinator.core.routes.find_all", None)
     book.declare("A", [])
     assert book.can_finish("B") == promised
+
+
+@pytest.mark.parametrize("another_was_there", [False, True])
+def test_one_that_comes_after_a_ring_was_told_is_seen_where_it_stands(another_was_there: bool) -> None:
+    """What is known of the floor as it will be is kept for the next refusal; the newcomer is on the floor by then."""
+    book = line("r", "a", "b", "s", "t")
+    if another_was_there:  # its number is given to the next one
+        book.occupy("t", "Gone", visit=True)
+    book.occupy("a", "X")
+    book.occupy("b", "Y")
+    book.declare("X", ["b", "s"])
+    book.declare("Y", ["a", "r"])
+    told = book.decide("X", ["b"])
+    assert isinstance(told, Unsafe)
+    assert told.why is Why.WOULD_DEADLOCK
+    if another_was_there:
+        book.vacate("t", "Gone")
+        book.decide("X", ["b"])
+    book.wait("Visitor", ["t"])
+    assert isinstance(book.decide("Visitor", ["t"]), Safe)
+    book.wait_over("Visitor", ["t"])
+    book.occupy("t", "Visitor", visit=True)
+    picture = book._picture
+    assert picture is None or picture.full & book._tables.bit[4]
+    assert isinstance(book.decide("X", ["b"]), Unsafe)
