@@ -14,6 +14,9 @@ from coordinator.core.rejections import Refusal
 ACKNOWLEDGE_MS = 50
 """How long an acknowledgement waits for an answer to go with; little beside the time after which an agent suspends."""
 
+Metadata = tuple[tuple[str, str], ...]
+"""What goes with a refusal, for programs: `("leader", address)`."""
+
 
 class Outlet(Protocol):
     """A stream or a unary call, as the RPC layer implements it. Nothing here may block."""
@@ -24,8 +27,8 @@ class Outlet(Protocol):
     def acknowledge(self, frame: int, mark: Mark) -> None:
         """A fenced commit that began after `frame` was handled has succeeded; `mark` is where it left the ledger."""
 
-    def fail(self, refusal: Refusal, message: str) -> None:
-        """Ends the stream or call with this status."""
+    def fail(self, refusal: Refusal, message: str, metadata: Metadata = ()) -> None:
+        """Ends the stream or call with this status; `metadata` may say where to go on."""
 
 
 class Outlets:
@@ -91,10 +94,10 @@ class Outlets:
         """What was handled is not known to be durable any more."""
         self._unsaid.clear()
 
-    def fail_all(self, refusal: Refusal, message: str) -> None:
+    def fail_all(self, refusal: Refusal, message: str, metadata: Metadata = ()) -> None:
         """Ends every stream and call."""
         for conn in list(self._open):
-            self._open.pop(conn).fail(refusal, message)
+            self._open.pop(conn).fail(refusal, message, metadata)
 
 
 def _by_conn(sends: Sequence[fx.Send]) -> dict[int, list[fx.Send]]:

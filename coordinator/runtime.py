@@ -332,18 +332,18 @@ class Runtime:
                     await self._load()
                     await self._lead()
                     # The streams first: agents and standbys then wait for the next leader while the key goes.
-                    self._forget(Refusal.NOT_LEADER, "this coordinator is shutting down")
+                    self._forget("this coordinator is shutting down")
                     await self._store.resign()
                 except Fenced as lost:
                     log.warning("the lead is lost: %s", lost)
-                    self._forget(Refusal.NOT_LEADER, "another coordinator leads now")
+                    self._forget("another coordinator leads now")
                 except RecordConflict as conflict:
                     raise Halted(
                         f"{self._store.name}: a record changed under this coordinator's own fence ({conflict}); "
                         "halted. Find the foreign writer, then restart"
                     ) from conflict
         finally:
-            self._forget(Refusal.NOT_LEADER, "this coordinator is shutting down")
+            self._forget("this coordinator is shutting down")
             self._left.set()
             await self.safeguards.close()
 
@@ -353,6 +353,8 @@ class Runtime:
         What arrives meanwhile is neither answered nor committed, except stops, which leave as always. `run` ends.
         """
         self._leaving = True
+        if self._machine is not None:  # before the last commit: the one named then expects the agents sent there
+            self.standby.name_successor(self.standby.choose_successor())
         self._wake.set()
         self.standby.changed()
         if self._machine is not None:
@@ -515,11 +517,12 @@ class Runtime:
             notice(leading)
         self.standby.changed()
 
-    def _forget(self, refusal: Refusal, message: str) -> None:
+    def _forget(self, message: str) -> None:
         self._machine = None
         self.standby.arriving = False
         self._set_leading(False)
-        self._outlets.fail_all(refusal, message)
+        named = self.standby.successor
+        self._outlets.fail_all(Refusal.NOT_LEADER, message, () if named is None else (("leader", named.address),))
         self.standby.changed()
         self._backlog.clear()
         self._outlets.forget_owed()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from coordinator.core import events as ev
 from coordinator.core.estop import Stops
@@ -22,6 +23,8 @@ PARK_MS = 3_000
 """A session waits this long at a standby that expects to lead: a leader lease, and what a take-over needs."""
 LOOK_S = 0.5
 """How often a waiting session looks whether the leader is back after all."""
+YIELD_MS = 250
+"""How long agents are sent to the successor that a leader named, and the other standbys leave it the first try."""
 ENDED_REMEMBERED = 1_024
 
 
@@ -33,6 +36,15 @@ class NotLeading(Exception):
         self.refusal = Refusal.NOT_LEADER
         self.message = message
         self.metadata = (("leader", leader.address),) if leader is not None and leader.address else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """Whom a leader that ends has named: the address of a standby, `ours` if it is this one's own."""
+
+    address: str
+    ours: bool
+    until_ms: int
 
 
 class StoreDown(Exception):
@@ -48,7 +60,7 @@ class Standby:
     """One coordinator's. Told by the runtime when it leads and when it does not."""
 
     def __init__(self, floor: FloorSpec, store: Store, safeguards: Safeguards, now_ms: Callable[[], int]) -> None:
-        self._scopes, self._floor_hash = Stops(floor, ()), floor.hash
+        self._scopes, self.floor_hash = Stops(floor, ()), floor.hash
         self._store, self._safeguards, self._now_ms = store, safeguards, now_ms
         self._heard: dict[str, StopRecord] = {}
         self._ended: dict[str, None] = {}
@@ -60,6 +72,9 @@ class Standby:
         self.other_floor = ""
         """The leader that was started with another floor than this coordinator, which could not take over from it."""
         self.on_change: list[Callable[[], None]] = []
+        self.choose_successor: Callable[[], str] = lambda: ""
+        """Of a leader: the address of the standby that had better follow it; nothing where there is none."""
+        self._successor: Successor | None = None
         store.on_standing.append(self.changed)
         store.on_progress.append(self._saw_ledger)
 
@@ -73,9 +88,21 @@ class Standby:
         awaits = self.arriving or self._store.heir
         return not awaits and self.leader is not None and self.hears_leader and not self.other_floor
 
+    @property
+    def successor(self) -> Successor | None:
+        """Whom the last leader named, for the moment in which that one is to take over."""
+        named = self._successor
+        return named if named is not None and self._now_ms() < named.until_ms else None
+
+    def name_successor(self, address: str, *, ours: bool = False) -> None:
+        """The leader ends, and names who is to follow; with no address, nobody is expected any more."""
+        self._successor = Successor(address, ours, self._now_ms() + YIELD_MS) if address else None
+
     def refusal(self, message: str) -> NotLeading | StoreDown:
         """What a caller is told, who had better ask the leader; or why nobody can lead."""
         leader = self.leader
+        if (named := self.successor) is not None and not named.ours:
+            return NotLeading(message, LeaderSeen("", named.address, "", 0))
         if leader is None and self._store.trouble:
             return StoreDown(f"{message}, and nobody can lead: {self._store.trouble}")
         return NotLeading(message, leader)
@@ -86,11 +113,11 @@ class Standby:
 
     def compare_floor(self, leader: str, floor_hash: str) -> None:
         """What the leader says of its floor; nothing where it is too old to say."""
-        before, self.other_floor = self.other_floor, leader if floor_hash not in ("", self._floor_hash) else ""
+        before, self.other_floor = self.other_floor, leader if floor_hash not in ("", self.floor_hash) else ""
         if self.other_floor and before != self.other_floor:
             self._safeguards.alarm(
                 f"{leader} leads with floor {floor_hash[:12]}, and this coordinator was started with "
-                f"{self._floor_hash[:12]}: it could not take over, and stops asked of it may cover the wrong zones. "
+                f"{self.floor_hash[:12]}: it could not take over, and stops asked of it may cover the wrong zones. "
                 "Start every coordinator with the same floor file"
             )
 

@@ -229,8 +229,8 @@ class HeardOutlet:
     def acknowledge(self, frame: int, mark: Mark) -> None:
         self._outlet.acknowledge(frame, mark)
 
-    def fail(self, refusal: Refusal, message: str) -> None:
-        self._outlet.fail(refusal, message)
+    def fail(self, refusal: Refusal, message: str, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        self._outlet.fail(refusal, message, metadata)
 
 
 def machine_class(world: World) -> type[Machine]:

@@ -38,7 +38,9 @@ class ClusterFacts:
 class _Follower:
     name: str
     address: str
+    floor_hash: str
     news: StopNews = field(repr=False)
+    told_successor: bool = False
 
 
 class ClusterService(cgrpc.ClusterServiceServicer):
@@ -49,6 +51,7 @@ class ClusterService(cgrpc.ClusterServiceServicer):
         self._followers: dict[int, _Follower] = {}
         self._next = 1
         runtime.standby.on_change.append(self._changed)
+        runtime.standby.choose_successor = self._successor
 
     @answered
     async def Follow(self, request: cpb.FollowRequest, context: Any) -> None:  # type: ignore[override]  # noqa: N802
@@ -60,15 +63,23 @@ class ClusterService(cgrpc.ClusterServiceServicer):
         leader_id = self._facts.leader_id
         number, self._next = self._next, self._next + 1
         with StopNews(self._runtime) as news:
-            self._followers[number] = _Follower(request.name, request.address, news)
+            follower = _Follower(request.name, request.address, request.floor_hash, news)
+            self._followers[number] = follower
             try:
                 stops = [stop_message(stop) for stop in self._runtime.known_stops()]
                 floor_hash = self._runtime.machine.floor.hash
                 await context.write(
                     cpb.FollowResponse(leader_id=leader_id, snapshot=True, stops=stops, floor_hash=floor_hash)
                 )
-                while (stop := await news.next()) is not None:
-                    await context.write(cpb.FollowResponse(leader_id=leader_id, stops=[stop_message(stop)]))
+                named = False
+                while True:
+                    if (stop := await news.next()) is not None:
+                        await context.write(cpb.FollowResponse(leader_id=leader_id, stops=[stop_message(stop)]))
+                    elif (heir := self._runtime.standby.successor) is not None and not named:
+                        named = True
+                        await context.write(cpb.FollowResponse(leader_id=leader_id, successor=heir.address))
+                    else:
+                        break
             finally:
                 del self._followers[number]
         raise self._runtime.standby.refusal("this coordinator does not lead any more, or you are too far behind")
@@ -92,11 +103,19 @@ class ClusterService(cgrpc.ClusterServiceServicer):
         leads = not self._runtime.stands_by
         role = cpb.COORDINATOR_ROLE_LEADING if leads else cpb.COORDINATOR_ROLE_STANDING_BY
         response.coordinators.add(
-            name=self._facts.name, address=self._facts.address, role=role, ready=self._runtime.ready
+            name=self._facts.name,
+            address=self._facts.address,
+            role=role,
+            ready=self._runtime.ready,
+            floor_hash=self._runtime.standby.floor_hash,
         )
         for _, follower in sorted(self._followers.items()):
             response.coordinators.add(
-                name=follower.name, address=follower.address, role=cpb.COORDINATOR_ROLE_STANDING_BY, ready=True
+                name=follower.name,
+                address=follower.address,
+                role=cpb.COORDINATOR_ROLE_STANDING_BY,
+                ready=True,
+                floor_hash=follower.floor_hash,
             )
         leader = self._runtime.standby.leader
         if leads:
@@ -111,6 +130,14 @@ class ClusterService(cgrpc.ClusterServiceServicer):
         return response
 
     def _changed(self) -> None:
-        if self._runtime.stands_by:
-            for follower in self._followers.values():
+        ends, heir = self._runtime.stands_by, self._runtime.standby.successor
+        for follower in self._followers.values():
+            if ends or (heir is not None and not follower.told_successor):
+                follower.told_successor = True
                 follower.news.end()
+
+    def _successor(self) -> str:
+        """Of those that could take over, the one that has followed longest."""
+        fit = (self._runtime.standby.floor_hash, "")  # an older version does not say
+        followers = (follower for _, follower in sorted(self._followers.items()))
+        return next((f.address for f in followers if f.floor_hash in fit and f.address), "")

@@ -64,13 +64,19 @@ class LeaderLine:
 
     def introduce(self, name: str, address: str) -> None:
         """What this coordinator says of itself, once it knows where it listens."""
-        self._me = cpb.FollowRequest(name=name, address=address)
+        self._me = cpb.FollowRequest(name=name, address=address, floor_hash=self._runtime.standby.floor_hash)
 
     # -- what the store asks -------------------------------------------------------------------------------------
 
     @property
     def closed(self) -> bool:
-        return self._opened and not self._up
+        named = self._runtime.standby.successor
+        return self._opened and (not self._up or (named is not None and named.ours))
+
+    @property
+    def yields_until_ms(self) -> int:
+        named = self._runtime.standby.successor
+        return 0 if named is None or named.ours else named.until_ms
 
     def follow(self, leader: LeaderSeen | None) -> None:
         before, self._leader = self._leader, leader
@@ -81,6 +87,8 @@ class LeaderLine:
             self._task = None
         self._opened = self._up = self._runtime.standby.hears_leader = False
         self._runtime.standby.other_floor = ""
+        if leader is not None:
+            self._runtime.standby.name_successor("")  # somebody leads: whoever was to follow did, or did not
         if leader is not None and leader.address:
             self._task = asyncio.create_task(self._keep(leader), name="leader-line")
 
@@ -142,6 +150,9 @@ class LeaderLine:
                     self._runtime.standby.compare_floor(leader.name, told.floor_hash)
                 self._runtime.standby.hear([stop_record(s) for s in told.stops], whole=told.snapshot)
                 self._set_up(up=True)
+                if told.successor:
+                    self._runtime.standby.name_successor(told.successor, ours=told.successor == self._me.address)
+                    self.on_change()
                 hand_over = hand_over or asyncio.create_task(self._hand_over(stub), name="hand-over")
         finally:
             call.cancel()

@@ -82,8 +82,8 @@ class SessionStream:
         if self._uncommitted_operations < self._limits.uncommitted_operations:
             self._room.set()
 
-    def fail(self, refusal: Refusal, message: str) -> None:
-        self._end(problem(refusal, message))
+    def fail(self, refusal: Refusal, message: str, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        self._end(problem(refusal, message, metadata))
 
     # -- life ------------------------------------------------------------------------------------------------------
 

@@ -55,8 +55,8 @@ class UnaryCall:
     def acknowledge(self, frame: int, mark: Mark) -> None:
         pass
 
-    def fail(self, refusal: Refusal, message: str) -> None:
-        self._refuse(refusal, message, ())
+    def fail(self, refusal: Refusal, message: str, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        self._refuse(refusal, message, metadata)
 
     def _refuse(self, refusal: Refusal, message: str, metadata: tuple[tuple[str, str], ...]) -> None:
         if not self._final.done():

@@ -75,7 +75,8 @@ class Lookout:
 
     @property
     def heir(self) -> bool:
-        return self.standing and self._revision > 0 and self.succession.is_heir(now_ms(), closed=self._closed)
+        known = self.standing and self._revision > 0
+        return known and self.succession.is_heir(now_ms(), closed=self._closed, yields_until_ms=self._yields_until_ms)
 
     @property
     def tick_age_ms(self) -> int:
@@ -85,7 +86,7 @@ class Lookout:
     def look(self) -> None:
         """The line to the leader has changed."""
         self._look.set()
-        if self.standing and self._closed:
+        if self.standing and self._closed and not self._yields_until_ms:
             self.on_doubt()
         self._tell()
 
@@ -94,14 +95,14 @@ class Lookout:
         self.standing = True
         while True:
             leader, revision = await self._read()
-            if leader is None:
+            if leader is None and now_ms() >= self._yields_until_ms:
                 return Vacancy()
-            if leader.value == self.value:
+            if leader is not None and leader.value == self.value:
                 return Vacancy(leader, ours=True)
             match await self._watch(revision):
                 case Seen.FALLEN:
-                    return Vacancy(leader, self.succession.tick_revision)
-                case Seen.GONE:
+                    return Vacancy() if leader is None else Vacancy(leader, self.succession.tick_revision)
+                case Seen.GONE if now_ms() >= self._yields_until_ms:
                     return Vacancy()
 
     def lead_taken(self, leader: LeaderSeen) -> None:
@@ -114,6 +115,10 @@ class Lookout:
     @property
     def _closed(self) -> bool:
         return self._line is not None and self._line.closed
+
+    @property
+    def _yields_until_ms(self) -> int:
+        return self._line.yields_until_ms if self._line is not None else 0
 
     async def _read(self) -> tuple[kv_pb2.KeyValue | None, int]:
         request = rpc_pb2.TxnRequest(success=[etcd_txn.get(self._leader_key), etcd_txn.get(self._tick_key)])
@@ -153,7 +158,7 @@ class Lookout:
         watch.add_done_callback(lambda _: self._look.set())
         try:
             while seen is Seen.NOTHING and not watch.done():
-                due_ms = self.succession.due_ms(closed=self._closed)
+                due_ms = self.succession.due_ms(closed=self._closed, yields_until_ms=self._yields_until_ms)
                 if due_ms is not None and due_ms <= now_ms():
                     return Seen.FALLEN
                 with suppress(TimeoutError):

@@ -76,7 +76,13 @@ class LeaderLine(Protocol):
 
     @property
     def closed(self) -> bool:
-        """The stream to the leader followed now was open, and has ended; silence is not an end."""
+        """The stream to the leader followed now was open, and has ended, or the leader said on it that it ends and
+        named this process its successor; silence is not an end.
+        """
+
+    @property
+    def yields_until_ms(self) -> int:
+        """The leader named another standby its successor, which has the first try until then (CLOCK_BOOTTIME); or 0."""
 
     def follow(self, leader: LeaderSeen | None) -> None:
         """Keeps a stream to this leader from now on; to nobody with None."""

@@ -3,7 +3,9 @@
 The rule: the standby's own stream to the leader has *closed* (silence says nothing), the leader's tick has not moved
 for STALE_MS, and the leader has had its minimum tenure, which doubles while leaders follow each other quickly. The
 take-over itself compares the fence and the tick that were seen here, so a mistaken belief changes nothing. A leader
-that is frozen or cut off keeps its streams open: it falls by its lease. Never imports a store.
+that is frozen or cut off keeps its streams open: it falls by its lease. A leader that ends in good order names one
+standby; the others leave it the first try for a moment, so that agents who were sent there arrive once. Never imports a
+store.
 """
 
 from __future__ import annotations
@@ -45,12 +47,16 @@ class Succession:
         if revision > self.tick_revision:
             self.tick_revision, self.tick_seen_ms = revision, now_ms
 
-    def due_ms(self, *, closed: bool) -> int | None:
-        """From when on the leader may be replaced; None when only its lease can end its lead."""
-        if self.leader is None or not closed:
+    def due_ms(self, *, closed: bool, yields_until_ms: int = 0) -> int | None:
+        """From when on the lead may be tried for; None when only the leader's lease can end its lead."""
+        if self.leader is None:
+            return yields_until_ms
+        if not closed:
             return None
-        return max(self.tick_seen_ms + STALE_MS, self._since_ms + self._tenure_ms)
+        return max(self.tick_seen_ms + STALE_MS, self._since_ms + self._tenure_ms, yields_until_ms)
 
-    def is_heir(self, now_ms: int, *, closed: bool) -> bool:
-        """The leader seems to be gone, or there is none."""
+    def is_heir(self, now_ms: int, *, closed: bool, yields_until_ms: int = 0) -> bool:
+        """The leader seems to be gone, or there is none; and no other standby was named to follow it."""
+        if now_ms < yields_until_ms:
+            return False
         return self.leader is None or closed or now_ms - self.tick_seen_ms >= DOUBTED_MS

@@ -89,8 +89,8 @@ class Outlet(Recorder):
                 self.record.history.add(self.clock(), send.agent_id, "stop", agent=send.agent_id, stop_id=stop_id)
         super().deliver(sends, stop=stop)
 
-    def fail(self, refusal: Refusal, message: str) -> None:
-        super().fail(refusal, message)
+    def fail(self, refusal: Refusal, message: str, metadata: tuple[tuple[str, str], ...] = ()) -> None:
+        super().fail(refusal, message, metadata)
         self.ended.set()
 
 

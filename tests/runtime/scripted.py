@@ -67,6 +67,7 @@ class Recorder:
         self.stops: list[fx.Send] = []
         self.acks: list[tuple[int, int]] = []
         self.failures: list[Refusal] = []
+        self.hints: list[tuple[tuple[str, str], ...]] = []
         self.news = asyncio.Event()
 
     def deliver(self, sends: Sequence[fx.Send], *, stop: bool) -> None:
@@ -77,8 +78,9 @@ class Recorder:
         self.acks.append((frame, mark.epoch))
         self.news.set()
 
-    def fail(self, refusal: Refusal, message: str) -> None:
+    def fail(self, refusal: Refusal, message: str, metadata: tuple[tuple[str, str], ...] = ()) -> None:
         self.failures.append(refusal)
+        self.hints.append(metadata)
         self.news.set()
 
     def answers(self, kind: type) -> list[fx.Answer]:

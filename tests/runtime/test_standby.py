@@ -6,16 +6,16 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from runtime.scripted import ScriptedStore
+from runtime.scripted import Recorder, ScriptedStore
 from runtime.test_runtime import FLOOR
 
 from coordinator.core import events as ev
-from coordinator.core.model import Mark, StopCause, StopRecord
+from coordinator.core.model import Mark, StopCause, StopRecord, Timing
 from coordinator.core.rejections import Refusal
 from coordinator.pending_stops import PendingStops
-from coordinator.runtime import NotLeading
+from coordinator.runtime import NotLeading, Runtime
 from coordinator.safeguards import Safeguards
-from coordinator.standby import PARK_MS, Standby, StoreDown
+from coordinator.standby import PARK_MS, YIELD_MS, Standby, StoreDown
 from coordinator.store.port import LeaderSeen
 
 
@@ -147,3 +147,37 @@ async def test_a_standby_keeps_how_far_the_leaders_ledger_is() -> None:
         notice(5, 70, 1 << 40 | 9)
         notice(5, 69, 1 << 40 | 8)  # a watch may tell things late
     assert bench.safeguards.high_water == Mark(5, 70, 1 << 40 | 9)
+
+
+async def test_agents_are_sent_to_the_successor_that_the_leader_named_and_for_a_moment_only() -> None:
+    bench = Bench()
+    bench.store.seen = LeaderSeen("c1", "10.0.0.1:7600", "id", 5)
+    bench.standby.name_successor("10.0.0.2:7600")
+    assert bench.standby.refusal("stands by").metadata == (("leader", "10.0.0.2:7600"),)  # type: ignore[union-attr]
+    bench.now_ms = YIELD_MS
+    assert bench.standby.refusal("stands by").metadata == (("leader", "10.0.0.1:7600"),)  # type: ignore[union-attr]
+
+
+async def test_a_leader_that_ends_tells_every_stream_where_to_go_on_before_its_last_commit() -> None:
+    store = ScriptedStore()
+    runtime = Runtime(FLOOR, store, Timing(), assume_empty=True)
+    runtime.standby.choose_successor = lambda: "10.0.0.2:7600"
+    running = asyncio.create_task(runtime.run())
+    leads = asyncio.Event()
+    runtime.on_leading.append(lambda _: leads.set())
+    async with asyncio.timeout(5):
+        await leads.wait()
+        outlet = Recorder()
+        runtime.attach(outlet)
+        store.gate.clear()
+        store.entered.clear()
+        await store.entered.wait()
+        resigning = asyncio.create_task(runtime.resign(5))
+        await asyncio.sleep(0)
+        assert runtime.standby.successor is not None  # the standbys know while the last commit is under way
+        assert not outlet.failures
+        store.gate.set()
+        await resigning
+        await running
+    assert outlet.failures == [Refusal.NOT_LEADER]
+    assert outlet.hints == [(("leader", "10.0.0.2:7600"),)]

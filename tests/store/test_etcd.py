@@ -12,6 +12,7 @@ import pytest
 from etcd_cluster import fresh_prefix, make_space
 from store.bench import Bench
 
+from coordinator.runtime import boottime_ms
 from coordinator.store.etcd import TICK_AT_MOST_MS, EtcdStore
 from coordinator.store.etcd_client import EtcdClient
 from coordinator.store.etcd_txn import delete, get_page, put, unchanged
@@ -311,6 +312,7 @@ class ScriptedLine:
 
     def __init__(self) -> None:
         self.closed = False
+        self.yields_until_ms = 0
         self.followed: list[str] = []
 
     def follow(self, leader: LeaderSeen | None) -> None:
@@ -389,3 +391,20 @@ async def test_a_leader_under_load_ticks_though_no_commit_of_its_is_empty(etcd_b
     await client.close()
     assert before is not None and after is not None
     assert after.mod_revision > before.mod_revision
+
+
+async def test_a_standby_leaves_the_first_try_to_the_named_successor_and_leads_where_that_does_not(
+    etcd_bench: Bench,
+) -> None:
+    first = await leading(etcd_bench, "first")
+    other, line = etcd_bench.open_etcd("other"), ScriptedLine()
+    look = other.follow_by(line)
+    waiting = asyncio.create_task(other.lead())
+    async with asyncio.timeout(PATIENCE_S):
+        while other.leader is None:
+            await asyncio.sleep(0.01)
+        line.yields_until_ms = boottime_ms() + 300
+        look()
+        await first.resign()
+        await waiting
+    assert boottime_ms() >= line.yields_until_ms

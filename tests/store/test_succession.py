@@ -69,3 +69,12 @@ def test_agents_may_wait_where_the_leader_is_in_doubt_and_nowhere_else() -> None
     assert succession.is_heir(1_001, closed=True)
     succession.saw_leader(None, 2_000)
     assert succession.is_heir(2_000, closed=False)
+
+
+def test_a_standby_that_was_not_named_leaves_the_first_try_to_the_one_that_was() -> None:
+    succession, until_ms = seen(), LONG_MS + 1_000
+    assert not succession.is_heir(until_ms - 1, closed=True, yields_until_ms=until_ms)
+    assert succession.is_heir(until_ms, closed=True, yields_until_ms=until_ms)
+    assert succession.due_ms(closed=True, yields_until_ms=until_ms) == until_ms
+    succession.saw_leader(None, LONG_MS)
+    assert succession.due_ms(closed=False, yields_until_ms=until_ms) == until_ms

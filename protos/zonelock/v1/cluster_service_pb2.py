@@ -25,31 +25,31 @@ _sym_db = _symbol_database.Default()
 from zonelock.v1 import floor_pb2 as zonelock_dot_v1_dot_floor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!zonelock/v1/cluster_service.proto\x12\x0bzonelock.v1\x1a\x17zonelock/v1/floor.proto\".\n\rFollowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"k\n\x0e\x46ollowResponse\x12\x11\n\tleader_id\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12 \n\x05stops\x18\x03 \x03(\x0b\x32\x11.zonelock.v1.Stop\x12\x12\n\nfloor_hash\x18\x04 \x01(\t\"8\n\x14HandOverStopsRequest\x12 \n\x05stops\x18\x01 \x03(\x0b\x32\x11.zonelock.v1.Stop\"9\n\x15HandOverStopsResponse\x12 \n\x05stops\x18\x01 \x03(\x0b\x32\x11.zonelock.v1.Stop\"\x13\n\x11GetClusterRequest\"\x9a\x02\n\x12GetClusterResponse\x12\x32\n\x0c\x63oordinators\x18\x01 \x03(\x0b\x32\x1c.zonelock.v1.CoordinatorView\x12\x13\n\x0bleader_name\x18\x02 \x01(\t\x12\x16\n\x0eleader_address\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x13\n\x0btick_age_ms\x18\x05 \x01(\x03\x12\x10\n\x08lease_ms\x18\x06 \x01(\x03\x12\r\n\x05store\x18\x07 \x01(\t\x12\x33\n\rstore_members\x18\x08 \x03(\x0b\x32\x1c.zonelock.v1.StoreMemberView\x12\x19\n\x11store_quota_bytes\x18\t \x01(\x03\x12\x0e\n\x06\x61larms\x18\n \x03(\t\"k\n\x0f\x43oordinatorView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12*\n\x04role\x18\x03 \x01(\x0e\x32\x1c.zonelock.v1.CoordinatorRole\x12\r\n\x05ready\x18\x04 \x01(\x08\"\x8b\x01\n\x0fStoreMemberView\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x11\n\treachable\x18\x02 \x01(\x08\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08outdated\x18\x04 \x01(\x08\x12\r\n\x05leads\x18\x05 \x01(\x08\x12\x10\n\x08\x64\x62_bytes\x18\x06 \x01(\x03\x12\x0f\n\x07problem\x18\x07 \x01(\t*s\n\x0f\x43oordinatorRole\x12 \n\x1c\x43OORDINATOR_ROLE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43OORDINATOR_ROLE_LEADING\x10\x01\x12 \n\x1c\x43OORDINATOR_ROLE_STANDING_BY\x10\x02\x32\xfc\x01\n\x0e\x43lusterService\x12\x43\n\x06\x46ollow\x12\x1a.zonelock.v1.FollowRequest\x1a\x1b.zonelock.v1.FollowResponse0\x01\x12V\n\rHandOverStops\x12!.zonelock.v1.HandOverStopsRequest\x1a\".zonelock.v1.HandOverStopsResponse\x12M\n\nGetCluster\x12\x1e.zonelock.v1.GetClusterRequest\x1a\x1f.zonelock.v1.GetClusterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!zonelock/v1/cluster_service.proto\x12\x0bzonelock.v1\x1a\x17zonelock/v1/floor.proto\"B\n\rFollowRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x12\n\nfloor_hash\x18\x03 \x01(\t\"~\n\x0e\x46ollowResponse\x12\x11\n\tleader_id\x18\x01 \x01(\t\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12 \n\x05stops\x18\x03 \x03(\x0b\x32\x11.zonelock.v1.Stop\x12\x12\n\nfloor_hash\x18\x04 \x01(\t\x12\x11\n\tsuccessor\x18\x05 \x01(\t\"8\n\x14HandOverStopsRequest\x12 \n\x05stops\x18\x01 \x03(\x0b\x32\x11.zonelock.v1.Stop\"9\n\x15HandOverStopsResponse\x12 \n\x05stops\x18\x01 \x03(\x0b\x32\x11.zonelock.v1.Stop\"\x13\n\x11GetClusterRequest\"\x9a\x02\n\x12GetClusterResponse\x12\x32\n\x0c\x63oordinators\x18\x01 \x03(\x0b\x32\x1c.zonelock.v1.CoordinatorView\x12\x13\n\x0bleader_name\x18\x02 \x01(\t\x12\x16\n\x0eleader_address\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x04\x12\x13\n\x0btick_age_ms\x18\x05 \x01(\x03\x12\x10\n\x08lease_ms\x18\x06 \x01(\x03\x12\r\n\x05store\x18\x07 \x01(\t\x12\x33\n\rstore_members\x18\x08 \x03(\x0b\x32\x1c.zonelock.v1.StoreMemberView\x12\x19\n\x11store_quota_bytes\x18\t \x01(\x03\x12\x0e\n\x06\x61larms\x18\n \x03(\t\"\x7f\n\x0f\x43oordinatorView\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12*\n\x04role\x18\x03 \x01(\x0e\x32\x1c.zonelock.v1.CoordinatorRole\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x12\n\nfloor_hash\x18\x05 \x01(\t\"\x8b\x01\n\x0fStoreMemberView\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x11\n\treachable\x18\x02 \x01(\x08\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x10\n\x08outdated\x18\x04 \x01(\x08\x12\r\n\x05leads\x18\x05 \x01(\x08\x12\x10\n\x08\x64\x62_bytes\x18\x06 \x01(\x03\x12\x0f\n\x07problem\x18\x07 \x01(\t*s\n\x0f\x43oordinatorRole\x12 \n\x1c\x43OORDINATOR_ROLE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43OORDINATOR_ROLE_LEADING\x10\x01\x12 \n\x1c\x43OORDINATOR_ROLE_STANDING_BY\x10\x02\x32\xfc\x01\n\x0e\x43lusterService\x12\x43\n\x06\x46ollow\x12\x1a.zonelock.v1.FollowRequest\x1a\x1b.zonelock.v1.FollowResponse0\x01\x12V\n\rHandOverStops\x12!.zonelock.v1.HandOverStopsRequest\x1a\".zonelock.v1.HandOverStopsResponse\x12M\n\nGetCluster\x12\x1e.zonelock.v1.GetClusterRequest\x1a\x1f.zonelock.v1.GetClusterResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'zonelock.v1.cluster_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_COORDINATORROLE']._serialized_start=906
-  _globals['_COORDINATORROLE']._serialized_end=1021
+  _globals['_COORDINATORROLE']._serialized_start=965
+  _globals['_COORDINATORROLE']._serialized_end=1080
   _globals['_FOLLOWREQUEST']._serialized_start=75
-  _globals['_FOLLOWREQUEST']._serialized_end=121
-  _globals['_FOLLOWRESPONSE']._serialized_start=123
-  _globals['_FOLLOWRESPONSE']._serialized_end=230
-  _globals['_HANDOVERSTOPSREQUEST']._serialized_start=232
-  _globals['_HANDOVERSTOPSREQUEST']._serialized_end=288
-  _globals['_HANDOVERSTOPSRESPONSE']._serialized_start=290
-  _globals['_HANDOVERSTOPSRESPONSE']._serialized_end=347
-  _globals['_GETCLUSTERREQUEST']._serialized_start=349
-  _globals['_GETCLUSTERREQUEST']._serialized_end=368
-  _globals['_GETCLUSTERRESPONSE']._serialized_start=371
-  _globals['_GETCLUSTERRESPONSE']._serialized_end=653
-  _globals['_COORDINATORVIEW']._serialized_start=655
-  _globals['_COORDINATORVIEW']._serialized_end=762
-  _globals['_STOREMEMBERVIEW']._serialized_start=765
-  _globals['_STOREMEMBERVIEW']._serialized_end=904
-  _globals['_CLUSTERSERVICE']._serialized_start=1024
-  _globals['_CLUSTERSERVICE']._serialized_end=1276
+  _globals['_FOLLOWREQUEST']._serialized_end=141
+  _globals['_FOLLOWRESPONSE']._serialized_start=143
+  _globals['_FOLLOWRESPONSE']._serialized_end=269
+  _globals['_HANDOVERSTOPSREQUEST']._serialized_start=271
+  _globals['_HANDOVERSTOPSREQUEST']._serialized_end=327
+  _globals['_HANDOVERSTOPSRESPONSE']._serialized_start=329
+  _globals['_HANDOVERSTOPSRESPONSE']._serialized_end=386
+  _globals['_GETCLUSTERREQUEST']._serialized_start=388
+  _globals['_GETCLUSTERREQUEST']._serialized_end=407
+  _globals['_GETCLUSTERRESPONSE']._serialized_start=410
+  _globals['_GETCLUSTERRESPONSE']._serialized_end=692
+  _globals['_COORDINATORVIEW']._serialized_start=694
+  _globals['_COORDINATORVIEW']._serialized_end=821
+  _globals['_STOREMEMBERVIEW']._serialized_start=824
+  _globals['_STOREMEMBERVIEW']._serialized_end=963
+  _globals['_CLUSTERSERVICE']._serialized_start=1083
+  _globals['_CLUSTERSERVICE']._serialized_end=1335
 # @@protoc_insertion_point(module_scope)

@@ -43,18 +43,22 @@ class FollowRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    FLOOR_HASH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The standby's name and the address where agents reach it."""
     address: _builtins.str
+    floor_hash: _builtins.str
+    """The hash of its floor: a leader that ends hands over to a standby that could take over from it."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         address: _builtins.str = ...,
+        floor_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "floor_hash", b"floor_hash", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -68,12 +72,15 @@ class FollowResponse(_message.Message):
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     STOPS_FIELD_NUMBER: _builtins.int
     FLOOR_HASH_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
     leader_id: _builtins.str
     """The leading process, as its key in the store names it."""
     snapshot: _builtins.bool
     """True in the first message: `stops` are all that are in force."""
     floor_hash: _builtins.str
     """In the first message: the hash of the floor that is led. A standby with another one could not take over."""
+    successor: _builtins.str
+    """The leader ends, and this standby's address is where agents are sent: it tries for the lead first."""
     @_builtins.property
     def stops(self) -> _containers.RepeatedCompositeFieldContainer[_floor_pb2.Stop]: ...
     def __init__(
@@ -83,10 +90,11 @@ class FollowResponse(_message.Message):
         snapshot: _builtins.bool = ...,
         stops: _abc.Iterable[_floor_pb2.Stop] | None = ...,
         floor_hash: _builtins.str = ...,
+        successor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["floor_hash", b"floor_hash", "leader_id", b"leader_id", "snapshot", b"snapshot", "stops", b"stops"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["floor_hash", b"floor_hash", "leader_id", b"leader_id", "snapshot", b"snapshot", "stops", b"stops", "successor", b"successor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -214,11 +222,14 @@ class CoordinatorView(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
+    FLOOR_HASH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     address: _builtins.str
     role: Global___CoordinatorRole.ValueType
     ready: _builtins.bool
     """Does what its role asks for: leads and commits, or stands by behind a leader that lives."""
+    floor_hash: _builtins.str
+    """The hash of the floor that it was started with; empty where the one that answers does not know it."""
     def __init__(
         self,
         *,
@@ -226,10 +237,11 @@ class CoordinatorView(_message.Message):
         address: _builtins.str = ...,
         role: Global___CoordinatorRole.ValueType = ...,
         ready: _builtins.bool = ...,
+        floor_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "ready", b"ready", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "floor_hash", b"floor_hash", "name", b"name", "ready", b"ready", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
