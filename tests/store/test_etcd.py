@@ -399,10 +399,13 @@ async def test_a_standby_leaves_the_first_try_to_the_named_successor_and_leads_w
     first = await leading(etcd_bench, "first")
     other, line = etcd_bench.open_etcd("other"), ScriptedLine()
     look = other.follow_by(line)
+    changed = asyncio.Event()
+    other.on_standing.append(changed.set)
     waiting = asyncio.create_task(other.lead())
     async with asyncio.timeout(PATIENCE_S):
         while other.leader is None:
-            await asyncio.sleep(0.01)
+            await changed.wait()
+            changed.clear()
         line.yields_until_ms = boottime_ms() + 300
         look()
         await first.resign()
