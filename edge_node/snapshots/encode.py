@@ -64,8 +64,8 @@ def encode(
     return message.SerializeToString()
 
 
-def decode(data: bytes) -> tuple[edge_pb2.EdgeSnapshot, NDArray[np.float32]]:
-    """The message and its samples in units, shape (channels, samples). SnapshotError says what is wrong with it."""
+def parse(data: bytes) -> edge_pb2.EdgeSnapshot:
+    """The message alone, its samples packed and unverified. SnapshotError: no snapshot, or of another version."""
     message = edge_pb2.EdgeSnapshot()
     try:
         message.ParseFromString(data)
@@ -75,6 +75,12 @@ def decode(data: bytes) -> tuple[edge_pb2.EdgeSnapshot, NDArray[np.float32]]:
         raise SnapshotError(f"snapshot: {len(data)} bytes are not a snapshot: they name no version")
     if message.version != VERSION:
         raise SnapshotError(f"version: {message.version} where this program reads {VERSION}; use a newer zonelock")
+    return message
+
+
+def decode(data: bytes) -> tuple[edge_pb2.EdgeSnapshot, NDArray[np.float32]]:
+    """The message and its samples in units, shape (channels, samples). SnapshotError says what is wrong with it."""
+    message = parse(data)
     shape = (len(message.channels), message.provenance.samples)
     size = 2 * shape[0] * shape[1]
     if not 0 < size <= RAW_BYTES_MAX:

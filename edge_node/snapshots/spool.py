@@ -2,18 +2,18 @@
 
 A snapshot is named for its samples, so taking or uploading it twice changes nothing. It is written beside its place
 and moved there once whole (a crash leaves a `.part` that the next observer removes: only the one that stores may,
-others look while it writes). When the bound is reached the oldest
-uploaded ones go first, then the oldest at all; a snapshot lost before its upload is counted and said.
+others look while it writes). When the bound is reached the oldest uploaded ones go first, then the oldest at all; a
+snapshot lost before its upload is counted and said.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from edge_node.snapshots.encode import decode
+from edge_node.snapshots.encode import parse
 
 SUFFIX, UPLOADED, PART = ".snap", ".uploaded", ".part"
 SPOOL_BYTES_MIN = 1 << 20
@@ -42,7 +42,6 @@ class Spool:
     bytes_max: int
     lost: int = 0
     refused: int = 0
-    _sizes: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.bytes_max < SPOOL_BYTES_MIN:
@@ -58,7 +57,7 @@ class Spool:
         OSError when there can be no such folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        message, _ = decode(data)
+        message = parse(data)  # whoever uploads or reads it verifies the samples; here they were packed a moment ago
         name = f"{message.provenance.source}-{message.provenance.writer_epoch}-{message.provenance.first_index:016d}"
         path = self.folder / f"{name}-{message.sha256.hex()[:16]}{SUFFIX}"
         if path.exists():
