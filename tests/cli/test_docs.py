@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 import pytest
+from google.protobuf.descriptor import Descriptor
+from zonelock.v1 import floor_pb2
 from zonelock_cli.exits import ExitCode
 from zonelock_cli.main import cli
 
@@ -87,3 +89,29 @@ def test_common_options_and_exit_codes_have_a_row(sections: dict[str, str]) -> N
 def test_no_section_describes_a_command_that_does_not_exist(sections: dict[str, str]) -> None:
     described = {name for name in sections if name.startswith("zonelock ")}
     assert described == set(COMMANDS)
+
+
+SHAPES: dict[str, tuple[Descriptor, ...]] = {
+    "Zone": (floor_pb2.ZoneView.DESCRIPTOR,),
+    "Occupant": (floor_pb2.Occupant.DESCRIPTOR,),
+    "Closure": (floor_pb2.Closure.DESCRIPTOR,),
+    "Agent": (floor_pb2.AgentView.DESCRIPTOR,),
+    "Wait": (floor_pb2.WaitView.DESCRIPTOR, floor_pb2.Blocker.DESCRIPTOR),
+    "Stop": (floor_pb2.Stop.DESCRIPTOR,),
+}
+UNSAID = {"removed"}
+"""What the command line keeps to itself: an agent that was removed is an event of its own."""
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_lists_the_fields_that_the_json_has_and_every_value_of_its_enums(
+    shape: str, sections: dict[str, str]
+) -> None:
+    (entry,) = re.findall(rf"^\* \*\*{shape}\*\* (.+?)(?=^\* |\Z)", sections["Shapes"], re.MULTILINE | re.DOTALL)
+    listed = set(re.findall(r'"(\w+)"', entry[: entry.rindex("}")]))
+    fields = [field for kind in SHAPES[shape] for field in kind.fields]
+    assert listed == {field.name for field in fields} - UNSAID
+    for enum in (field.enum_type for field in fields if field.enum_type is not None):
+        prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
+        said = {v.name.removeprefix(prefix) for v in enum.values[1:]}
+        assert said <= set(re.findall(r"`(\w+)`", sections["Shapes"] + sections["zonelock zones"])), enum.name
