@@ -43,6 +43,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="also write each one's JSON to this folder, as NAME.json")
     parser.add_argument("--rounds", type=int, default=3, help="figures are medians over this many rounds (default 3)")
     parser.add_argument("--scale", type=float, default=1.0, help="a share of the long ones' length (default 1)")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="PART", help="a part, repeatable: sigterm, sigkill"
+    )
     parser.add_argument("--smoke", action="store_true", help="seconds only: shows that it works, measures nothing")
     chosen = parser.parse_args()
     unknown = [n for n in chosen.names if n not in NAMES]
@@ -54,7 +57,14 @@ def main() -> int:
         return 0
     if chosen.rounds < 1 or not 0 < chosen.scale <= 1:
         parser.error(f"--rounds {chosen.rounds}, --scale {chosen.scale}: use 1 or more, and a share above 0, at most 1")
-    effort = Effort(1 if chosen.smoke else chosen.rounds, chosen.smoke, chosen.scale)
+    for name in chosen.names or NAMES:
+        parts = getattr(importlib.import_module(f"benchmarks.{name}"), "PARTS", ())
+        strange = [part for part in chosen.only if part not in parts]
+        if strange:
+            parser.error(
+                f"--only {strange[0]!r}: {name} has {'the parts ' + ', '.join(parts) if parts else 'no parts'}"
+            )
+    effort = Effort(1 if chosen.smoke else chosen.rounds, chosen.smoke, chosen.scale, tuple(chosen.only))
     for name in chosen.names or NAMES:
         report: Report = asyncio.run(importlib.import_module(f"benchmarks.{name}").run(effort))
         document = json.dumps(report.as_json())

@@ -91,4 +91,6 @@ GOALS = (
             ("cut_off", "cut off from etcd", "p99", 3_000.0),
         )
     ),
+    Goal("failover", "violations that the checkers found in the histories of all rounds", "violations", at_most=0.0),
+    Goal("failover", "stops that a failover alone caused, in all rounds", "stops", at_most=0.0),
 )

@@ -26,6 +26,8 @@ class Effort:
     smoke: bool = False
     scale: float = 1.0
     """Of the whole length, for benchmarks that run long (`soak`, `scale`): 0.1 is a tenth."""
+    only: tuple[str, ...] = ()
+    """Which parts to measure, for benchmarks that have parts (`failover`); none named: all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,8 @@ KEYS = {"machine", "versions", "figures", "ratios"}
 needs_etcd = pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is not installed")
 
 
-def smoke(name: str, repository: Path) -> dict[str, dict[str, float]]:
-    command = [sys.executable, "-m", "zonelock_cli", "bench", name, "--json", "--smoke"]
+def smoke(name: str, repository: Path, *more: str) -> dict[str, dict[str, float]]:
+    command = [sys.executable, "-m", "zonelock_cli", "bench", name, "--json", "--smoke", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=100, cwd=repository)
     assert done.returncode == 0, done.stderr
     document: dict[str, dict[str, float]] = json.loads(done.stdout)
@@ -69,6 +69,21 @@ def test_every_benchmark_runs_and_answers_with_four_keys(name: str, repository: 
 def test_every_benchmark_says_in_a_line_what_it_measures() -> None:
     for name in NAMES:
         assert 20 < len(summary(name)) < 140, name
+
+
+@needs_etcd
+def test_a_failover_has_its_history_judged_and_says_how_much_of_it(repository: Path) -> None:
+    figures = smoke("failover", repository, "--only", "sigterm")["figures"]
+    assert figures["sigterm_rounds"] == 1 and figures["sigterm_history_lines_judged"] > 100
+    assert (figures["violations"], figures["stops"]) == (0, 0)
+    assert "sigkill_rounds" not in figures
+
+
+def test_a_part_that_no_benchmark_has_is_named_with_those_there_are(repository: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "failover", "--only", "sigtrem"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=repository)
+    assert done.returncode == 2
+    assert "sigtrem" in done.stderr and "sigterm" in done.stderr
 
 
 def test_an_unknown_benchmark_is_named_with_those_there_are(repository: Path) -> None:

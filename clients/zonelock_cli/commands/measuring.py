@@ -22,8 +22,13 @@ PROGRAM = Path("benchmarks") / "__main__.py"
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: machine, versions, figures, ratios.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Figures are medians over this many rounds.")
 @click.option("--scale", type=click.FloatRange(min=0.0, max=1.0, min_open=True), help="A share of a long one's length.")
+@click.option(
+    "--only", multiple=True, metavar="PART", help="Of `failover`: only this part, such as sigterm; repeatable."
+)
 @click.option("--smoke", is_flag=True, help="Seconds only: shows that it works; its figures mean nothing.")
-def bench(name: str | None, as_json: bool, rounds: int | None, scale: float | None, smoke: bool) -> int:
+def bench(
+    name: str | None, as_json: bool, rounds: int | None, scale: float | None, only: tuple[str, ...], smoke: bool
+) -> int:
     """Run the benchmark NAME; without NAME, list them.
 
     Starts etcd, coordinators and what they are compared with as processes of its own, and ends them. Needs a source
@@ -40,7 +45,7 @@ def bench(name: str | None, as_json: bool, rounds: int | None, scale: float | No
             "Clone the repository and run `make bench ARGS=NAME` there.",
         )
     arguments = ["--list"] if name is None else [name]
-    for option, value in (("--rounds", rounds), ("--scale", scale)):
+    for option, value in (("--rounds", rounds), ("--scale", scale), *(("--only", part) for part in only)):
         if value is not None:
             arguments += [option, str(value)]
     for option, chosen in (("--json", as_json), ("--smoke", smoke)):
