@@ -171,6 +171,30 @@ def granted_again_and_cleared_by_nobody() -> Hand:
     return left_by_one_session().commit(held("A", "V1", 2, session="new"))
 
 
+def gives_back_to_an_old_copy(*, said_before: bool) -> Hand:
+    """V1 stands in A under token 2 when a copy is put back in which it still has token 1 there."""
+    h = Hand().confirmed().grant("V1", 1, "A")
+    if said_before:  # from outside; the answer was lost
+        h.send("V1", "release", token=1, zones=["A"])
+    h.commit(unit("A", "BLOCKED", "V1", 1, cause="ABANDONED")).event(
+        "ClearAsked", operator="ann", reason="x", zones=["A"]
+    )
+    h.commit(unit("A", "FREE", "V1", 1)).grant("V1", 2, "A").body("V1", "enter", "A")
+    h.fault("restore").leads(epoch=2, incarnation=2)
+    h.commit(unit("A", "BLOCKED", "V1", 1, cause="STOPPED"), epoch=2, incarnation=2)
+    return h.send("V1", "release", token=1, zones=["A"])
+
+
+@legal("I2")
+def a_release_said_again_where_it_stands_by_now_to_a_copy_that_knows_no_better() -> Hand:
+    return gives_back_to_an_old_copy(said_before=True)
+
+
+@illegal("I2", "with its body still inside")
+def a_release_said_for_the_first_time_where_it_stands() -> Hand:
+    return gives_back_to_an_old_copy(said_before=False)
+
+
 def granted_what_another_ask_of_that_id_named() -> Hand:
     h = Hand().confirmed().event("Hello", "V1", session="s")
     h.event("Asked", "V1", request_id="r1", zones=["B"]).commit(held("A", "V1", 1, request_id="r1"))

@@ -65,6 +65,39 @@ def told_so_after_an_ask_beside_every_route() -> Hand:
     return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK")
 
 
+def one_turns_back_from_beside_its_route(*, before_the_promise: bool) -> Hand:
+    """V1 in A, bound for B, was granted X, where it never says to be bound, and gives it back; V2 drives up to it."""
+    h = Hand().confirmed()
+    for agent, token, zone in (("V1", 1, "A"), ("V2", 2, "C")):
+        h.grant(agent, token, zone, ms=60_000).body(agent, "enter", zone)
+    h.send("V1", "claim", zones=["B"]).deliver("V1", "claimed", zones=["B"], can_finish=True)
+    h.send("V1", "ask", request_id="r0", zones=["X"]).grant("V1", 3, "X", ms=60_000, request_id="r0")
+
+    def turns_back() -> None:
+        h.send("V1", "release", token=3, zones=["X"])
+        h.commit({"zone": "X", "slot": 0, "state": "FREE", "agent": "V1", "token": 3})
+
+    if before_the_promise:
+        turns_back()
+    h.send("V2", "claim", zones=["B", "A"]).deliver("V2", "claimed", zones=["B", "A"], can_finish=True)
+    if not before_the_promise:
+        turns_back()
+    h.send("V2", "ask", request_id="r2", zones=["B"]).grant("V2", 4, "B", ms=60_000, request_id="r2")
+    h.body("V2", "enter", "B").body("V2", "leave", "C").send("V2", "release", token=2, zones=["C"])
+    h.commit({"zone": "C", "slot": 0, "state": "FREE", "agent": "V2", "token": 2})
+    return h.send("V1", "ask", request_id="r1", zones=["B"]).send("V2", "ask", request_id="r3", zones=["A"])
+
+
+@legal("I9")
+def ring_with_one_that_was_reckoned_to_go_on_and_turned_back() -> Hand:
+    return one_turns_back_from_beside_its_route(before_the_promise=False)
+
+
+@illegal("I9", "wait for each other in a ring, and V2 was told")
+def ring_with_one_that_had_turned_back_before_the_promise() -> Hand:
+    return one_turns_back_from_beside_its_route(before_the_promise=True)
+
+
 @legal("I3")
 def grant_to_the_session_whose_stream_it_is() -> Hand:
     """A second client of the name says hello on a stream of its own, and is not welcome."""

@@ -7,6 +7,8 @@ import time
 
 import grpc
 import pytest
+import zonelock_client.link
+from client.scripted import Conversation, scripted
 from zonelock_client import Halt, connect
 from zonelock_client.link import Link
 from zonelock_client.testing import TestServer
@@ -50,3 +52,28 @@ async def test_a_client_of_the_same_name_that_connects_right_after_a_close_is_no
         for secret in (b"first" * 8, b"second" * 8):
             agent = await connect(server.target, agent_id="AGV_1", session_secret=secret)
             await agent.close()
+
+
+async def test_a_close_waits_until_the_coordinator_has_ended_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off before that, the stream would end as a broken one, at a moment that the next client cannot wait for."""
+    monkeypatch.setattr(zonelock_client.link, "PART_S", 30.0)
+    half_closed, may_end = asyncio.Event(), asyncio.Event()
+
+    async def script(conversation: Conversation) -> None:
+        await conversation.welcome()
+        try:
+            while True:
+                await conversation.read()
+                await conversation.say()
+        except EOFError:
+            half_closed.set()
+            await may_end.wait()
+
+    async with scripted(script) as target:
+        agent = await connect(target, agent_id="AGV_1")
+        closing = asyncio.create_task(agent.close())
+        await half_closed.wait()
+        done, _ = await asyncio.wait({closing}, timeout=0.2)
+        assert not done
+        may_end.set()
+        await closing

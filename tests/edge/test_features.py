@@ -128,6 +128,15 @@ def test_an_amplitude_modulated_carrier_shows_its_line_and_no_other(fault: Fault
     assert others.max() < 0.01
 
 
+@pytest.mark.parametrize("slip", [-0.018, 0.018])
+def test_a_line_is_found_where_rolling_elements_slip_to(slip: float) -> None:
+    t, line = seconds(65_536, 50_000.0), BEARING_6205.fault_hz(Fault.INNER, SHAFT_HZ) * (1 + slip)
+    x = 2.0 * (1 + 0.3 * np.cos(2 * np.pi * line * t)) * np.sin(2 * np.pi * 6_000 * t)
+    batch = of(x, rate=50_000.0, bearing=BEARING_6205, shaft_hz=SHAFT_HZ, resonance_hz=(4_000.0, 8_000.0))
+    place = Plan(1.0, 64).faults.index(Fault.INNER)
+    assert batch.envelope_line[0, place] == pytest.approx(0.6, rel=0.16)
+
+
 def test_the_envelope_agrees_with_scipys_hilbert_transform() -> None:
     rng, t = np.random.default_rng(5), seconds(32_768, 50_000.0)
     x = rng.normal(0, 0.1, t.size) + (1 + 0.5 * np.cos(2 * np.pi * 107.36 * t)) * np.sin(2 * np.pi * 6_000 * t)

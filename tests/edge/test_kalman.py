@@ -8,6 +8,7 @@ from filterpy.kalman import KalmanFilter
 
 from edge_node.drift.fusion import DISCOUNT, Fusion, Group
 from edge_node.drift.kalman import Filter, Model
+from edge_node.drift.watch import DriftWatch
 
 MODEL = Model(
     noise=0.5, value_drift=0.2, bias_drift=0.01, rate_drift=0.001, first_value=10.0, first_bias=1.0, first_rate=0.01
@@ -173,3 +174,18 @@ def test_a_discounted_reading_weighs_less() -> None:
     for filters, noise in ((plain, None), (discounted, np.array([[MODEL.noise * DISCOUNT]]))):
         filters.update(np.array([[5.0]]), noise)
     assert discounted.covariance[0, 0, 0] > plain.covariance[0, 0, 0]
+
+
+def test_a_reading_counts_for_more_the_longer_the_last_one_is_ago_and_an_earlier_clock_for_no_time() -> None:
+    model = Model(noise=0.05, value_drift=0.05, bias_drift=0.0, rate_drift=0.0, first_bias=0.1)
+
+    def value_after(passed_s: float) -> float:
+        watch = DriftWatch([(Group("wall", ("t1", "t2", "t3"), tolerance=1.0), model)], ("t1", "t2", "t3"))
+        start_ns = 10_000_000_000
+        for reading, t_ns in ((300.0, start_ns), (300.1, start_ns + int(passed_s * 1e9))):
+            assert watch.take(np.full(3, reading, np.float32), t_ns) == []
+        return watch.fused()[0].value
+
+    at_once, later, much_later = (value_after(passed_s) for passed_s in (0.0, 1.0, 100.0))
+    assert at_once < later < much_later < 300.1
+    assert value_after(-5.0) == at_once  # a new writer's clock

@@ -11,11 +11,12 @@ import pytest
 
 from edge_node import keeping
 from edge_node.build import channels_of
+from edge_node.channels import Window
 from edge_node.config import ConfigError, EdgeConfig, SnapshotsConfig, make
 from edge_node.drift.watch import Recalibrated, leave_note
 from edge_node.entries import Entry, Kind, parse
-from edge_node.findings import Severity
-from edge_node.keeping import Bringing, kept_path, spool_of, start_bringing
+from edge_node.findings import Anomaly, Provenance, Severity
+from edge_node.keeping import Bringing, Keeper, kept_path, spool_of, start_bringing
 from edge_node.observer import Observer
 from edge_node.ring import Origin, RingWriter
 from edge_node.snapshots.encode import decode
@@ -87,6 +88,22 @@ def test_the_raw_window_of_an_alarm_is_kept_once_and_is_what_the_ring_held(tmp_p
     assert 1.0 < samples.std(axis=1).mean() < 3.0
     assert message.anomaly.measure == kept[0].data["measure"]
     oven.close()
+
+
+def test_a_window_with_two_anomalies_is_kept_once(tmp_path: Path) -> None:
+    keeper = Keeper(SnapshotsConfig(folder=tmp_path, severity=Severity.WARN), "oven")
+    channels = channels_of(config(tmp_path).sources[0])
+    window = Window(np.zeros((len(SENSORS), SAMPLES), np.float32), RATE_HZ, 0, 0)
+
+    def keep(channel: str, first_index: int) -> Entry | None:
+        origin = Provenance("oven", 1, first_index, SAMPLES, 0, RATE_HZ)
+        anomaly = Anomaly(channel, "deviation", 2.0, 1.0, 9.0, Severity.ALARM, 1.0, origin)
+        return keeper.keep(window, channels, origin, anomaly)
+
+    first, again, next_one = keep("t1", 0), keep("t2", 0), keep("t2", SAMPLES)
+    assert first is not None and first.kind is Kind.SNAPSHOT
+    assert again is None
+    assert next_one is not None and next_one.data["name"] != first.data["name"]
 
 
 def test_an_anomaly_below_the_configured_severity_leaves_no_snapshot(tmp_path: Path) -> None:

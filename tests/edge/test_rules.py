@@ -66,6 +66,21 @@ def test_one_shock_shared_by_two_windows_is_no_anomaly() -> None:
     assert judged(rule, shock) == judged(rule, shock) == []
 
 
+def test_shocks_that_were_there_while_it_learned_are_usual() -> None:
+    """Too rare to widen the median deviation: only the tail that was seen tells that they belong to this machine."""
+
+    def window(number: int) -> Signal:
+        data = rng.normal(0, 1, (1, 256))
+        if number % 20 < 3:  # three in a row, as many as confirm an anomaly
+            data[0, 100] = 30.0
+        return data
+
+    rng, rule = np.random.default_rng(4), LearnedBaseline(Measures(("c0",)))
+    for number in range(rule.learning):
+        judged(rule, window(number))
+    assert not any(judged(rule, window(number)) for number in range(400))
+
+
 def test_confidence_falls_with_the_samples_that_were_not_seen() -> None:
     rule, rng = learned()
     loud = rng.normal(0, 3, (2, 256))
