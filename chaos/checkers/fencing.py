@@ -127,10 +127,11 @@ class _Fencing:
             return
         for grant in granted_in(line):
             self._check_owner(line, grant)
+            if line["answer"] == "granted" or grant["token"] not in self.first_told:  # else it answers no ask
+                self._check_request(line, grant)
             if grant["token"] not in self.first_told and line.kind == "emit":  # arrivals may overtake one another
                 self.first_told.add(grant["token"])
                 self._check_order(line, grant)
-            self._check_request(line, grant)
         self._check_session(line)
 
     def _check_owner(self, line: Line, grant: Mapping[str, Any]) -> None:

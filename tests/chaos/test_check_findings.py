@@ -214,6 +214,28 @@ def other_zones_to_who_was_made_to_change_its_requests() -> Hand:
     return h
 
 
+def asked_for_another_zone_by_an_old_id() -> Hand:
+    h = Hand().confirmed().event("Hello", "V1", session="s").event("Asked", "V1", request_id="r1", zones=["A"])
+    h.commit(held("A", "V1", 1, request_id="r1")).emit(
+        "V1", "granted", token=1, zones=["A"], slots=[0], request_id="r1"
+    )
+    h.leads(epoch=2, coord="c2").event("Hello", "V1", session="s", coord="c2")
+    return h.event("Asked", "V1", request_id="r1", zones=["B"], coord="c2")
+
+
+@legal("I3")
+def an_old_grant_listed_after_its_id_was_used_for_another_zone() -> Hand:
+    """Weak random numbers give a rebooted agent its old ids again; the ask was refused."""
+    listed = {"token": 1, "zones": ["A"], "slots": [0], "request_id": "r1"}
+    return asked_for_another_zone_by_an_old_id().emit("V1", "welcome", grants=[listed], coord="c2")
+
+
+@illegal("I3", "under request r1 and is granted A")
+def an_old_grant_for_an_answer_to_an_ask_for_another_zone() -> Hand:
+    h = asked_for_another_zone_by_an_old_id()
+    return h.emit("V1", "granted", token=1, zones=["A"], slots=[0], request_id="r1", coord="c2")
+
+
 @CASES.of_refused()
 def test_an_illegal_history_is_refused_in_words(invariant: str, says: str, made: Made) -> None:
     must_refuse(invariant, says, made)
