@@ -236,7 +236,7 @@ class Runtime:
             return
         began_s = time.perf_counter()
         try:
-            step = machine.handle(event)
+            step = machine.handle(event, stops_first=True)
             decided_s = time.perf_counter() - began_s
             if self._check_invariants:
                 violations = check(machine)
@@ -254,7 +254,15 @@ class Runtime:
         elif step.writes or step.sends:
             self._backlog.add(step)
             self._wake.set()
+        if machine.winding_down:
+            # Behind the writers of every stream, which `let_go` has woken.
+            asyncio.get_running_loop().call_soon(self._wind_down)
         self._set_timer()
+
+    def _wind_down(self) -> None:
+        """The stops have left; unless another event has seen to it, what they end ends now."""
+        if self._machine is not None and self._machine.winding_down:
+            self._handle(ev.WindDown(now_ms=self.now_ms()))
 
     def _may_leave_at_once(self, step: fx.Step) -> bool:
         """That somebody waits promises nothing, so while nothing awaits a commit it needs none: a holder that leaves in

@@ -163,6 +163,11 @@ def _queued_grant_to_stopped_zone(patch: Patch) -> None:
     patch.wrap(Machine, "as_of_now", lambda _: as_of_now)
 
 
+@mutation(SAFETY, "stop_never_winds_down", "a stop latches and is told, and the grants under it never end", "I5")
+def _stop_never_winds_down(patch: Patch) -> None:
+    patch.wrap(Stopping, "_end_grants_under", lambda _: lambda self, aftermath: None)
+
+
 @mutation(SAFETY, "grant_while_latched", "an agent that a stop reached is granted what the stop does not cover", "I5")
 def _grant_while_latched(patch: Patch) -> None:
     def stops_against(self: Asking, session: Session, zones: tuple[str, ...]) -> list[str]:

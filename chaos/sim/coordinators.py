@@ -249,9 +249,9 @@ def machine_class(world: World) -> type[Machine]:
             world.takeovers += 1
             world.truth.loaded()
 
-        def handle(self, event: ev.Event) -> Step:
+        def handle(self, event: ev.Event, *, stops_first: bool = False) -> Step:
             try:
-                step = super().handle(event)
+                step = super().handle(event, stops_first=stops_first)
             except Exception as error:
                 world.violate(f"{self._host.name}: the core raised on {type(event).__name__}: {error!r}")
                 raise

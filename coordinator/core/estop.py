@@ -21,7 +21,10 @@ class Stops:
 
     def __init__(self, floor: FloorSpec, records: Iterable[StopRecord]) -> None:
         self._group_of = {z.name: z.stop_group for z in floor.zones}
-        self.groups = frozenset(self._group_of.values())
+        self._zones_of: dict[str, list[str]] = {}
+        for zone, group in self._group_of.items():
+            self._zones_of.setdefault(group, []).append(zone)
+        self.groups = frozenset(self._zones_of)
         self._records: dict[str, StopRecord] = {}
         self._active: dict[str, StopRecord] = {}
         for record in sorted(records, key=lambda r: (r.seq, r.stop_id)):
@@ -79,4 +82,9 @@ class Stops:
         return (), ()
 
     def zones_in(self, stop: StopRecord) -> list[str]:
+        """In the floor's order. A group's are looked up: a small stop does not go through the whole floor."""
+        if not stop.floor and len(stop.stop_groups) == 1:
+            (group,) = stop.stop_groups
+            if all(self._group_of.get(zone) == group for zone in stop.zones):
+                return list(self._zones_of.get(group, ()))
         return [zone for zone in self._group_of if self.covers(stop, zone)]

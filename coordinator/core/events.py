@@ -45,6 +45,11 @@ class StopRecovered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WindDown(Event):
+    """The stops that the last step told have left: the grants that they end may end now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hello(Event):
     """An agent opens or resumes its session on a stream, or (detached) for one unary call."""
 

@@ -89,15 +89,18 @@ def routes_match_units(machine: Machine) -> list[str]:
 
 
 def latched(machine: Machine) -> list[str]:
-    """I5: nothing in the scope of an active stop is held; an ended stop names who reset it and why."""
+    """I5: nothing in the scope of an active stop is held, or, while it winds down, nothing granted after it
+    latched; an ended stop names who reset it and why.
+    """
     found: list[str] = []
+    unwound = {stop.stop_id: stop.token for stop in machine.winding_down}
     for stop in machine.stops.all():
         if stop.active:
             for zone in machine.stops.zones_in(stop):
                 found.extend(
                     f"I5: {unit.key} is held by {unit.agent_id} under active stop {stop.stop_id}"
                     for unit in machine.units.of(zone)
-                    if unit.state is UnitState.HELD
+                    if unit.state is UnitState.HELD and unit.token > unwound.get(stop.stop_id, 0)
                 )
         elif not (stop.reset_by and stop.reset_reason):
             found.append(f"I5: stop {stop.stop_id} ended without a named operator and a reason")

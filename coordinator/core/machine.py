@@ -48,6 +48,7 @@ class Machine(Closing):
             ev.SaidGoodbye: self._on_goodbye,
             ev.StopAsked: self._on_stop_asked,
             ev.StopRecovered: self._on_stop_recovered,
+            ev.WindDown: self._on_wind_down,
             ev.ReleasesRecalled: self._on_releases_recalled,
             ev.RevokeAsked: self._on_revoke_asked,
             ev.ResetAsked: self._on_reset_asked,
@@ -60,23 +61,33 @@ class Machine(Closing):
 
     # -- the one door --------------------------------------------------------------------------------------------
 
-    def handle(self, event: ev.Event) -> fx.Step:
-        """Applies one event. Raises InvariantViolation (a bug) with the recent steps; the caller then reloads."""
+    def handle(self, event: ev.Event, *, stops_first: bool = False) -> fx.Step:
+        """Applies one event. Raises InvariantViolation (a bug) with the recent steps; the caller then reloads.
+
+        With `stops_first` a stop that the event trips latches and is told in this step, and ends grants in the next
+        one, of whatever event that is: what the stop covers is not gone through while its receivers wait. The caller
+        sends WindDown when the stops have left, if nothing else has come by then.
+        """
         if event.now_ms < self.now_ms:
             raise InvariantViolation(f"time ran backwards: {event.now_ms} after {self.now_ms}")
         self.now_ms = event.now_ms
         self.seq += 1
         self.recent.append((self.seq, event))
         try:
-            if isinstance(event, ev.AgentEvent):
-                self._note_heard(event)
-            self._handlers[type(event)](event)
-        except Refused as refused:
-            self._refuse(event, refused.answer)
+            self._wind_down()
+            try:
+                if isinstance(event, ev.AgentEvent):
+                    self._note_heard(event)
+                self._handlers[type(event)](event)
+            except Refused as refused:
+                self._refuse(event, refused.answer)
+            if not stops_first:
+                self._wind_down()
+            if not self._aftermaths:
+                self._serve_waiters()
         except InvariantViolation as violation:
             violation.add_note("recent events:\n" + "\n".join(f"{seq} {recent!r}" for seq, recent in self.recent))
             raise
-        self._serve_waiters()
         step = fx.Step(self.seq, tuple(self._writes), tuple(self._sends), tuple(self._stop_sends), tuple(self._alarms))
         self._writes, self._sends, self._stop_sends, self._alarms = [], [], [], []
         return step

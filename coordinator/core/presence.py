@@ -79,8 +79,11 @@ class Presence(Stopping):
             units = held[token]
             cause = self._ended_by_stop(token, units)
             if cause is not None:
+                left_ms = units[0].remaining_ms if cause is BlockCause.STOPPED else 0
+                if left_ms:
+                    self._may_move_until_ms[token] = self.now_ms + left_ms
                 for unit in units:
-                    self._move(unit, Move.END, ended(unit, cause))
+                    self._move(unit, Move.END, ended(unit, cause, left_ms))
             else:
                 self._inherit_grant(token, units)
 

@@ -65,7 +65,7 @@ class Safety(Presence):
             tripped_by=event.agent_id or event.operator,
             reason=event.reason,
         )
-        tripped = self._trip(stop, event.recorded_at) if known is None else self._widen(known, stop, event.recorded_at)
+        tripped = self._latch(stop, event.recorded_at) if known is None else self._widen(known, stop, event.recorded_at)
         self._send(event.conn, "", "", fx.StopsReported((tripped,)))
 
     def _scope(self, event: ev.StopAsked) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -296,6 +296,7 @@ class Safety(Presence):
 
     def _on_ticked(self, event: ev.Ticked) -> None:
         for alarm, grant in self.grants.due(event.now_ms):
+            self._wind_down()
             if self.grants.get(grant.token) is None:
                 continue  # ended by a stop that an earlier alarm of this very tick tripped
             if alarm is Alarm.WARN:
@@ -323,7 +324,7 @@ class Safety(Presence):
             tripped_by="coordinator",
             reason=f"{grant.agent_id} has held {', '.join(zones)} for {spoken(held_ms)} and not confirmed that it left",
         )
-        self._trip(stop, event.recorded_at, overdue=grant)
+        self._latch(stop, event.recorded_at, overdue=grant)
 
     def late_to_acknowledge(self, stop: StopRecord, now_ms: int) -> list[str]:
         """Connected agents that were told of an active stop and have not confirmed standing within `estop_ack_ms`."""

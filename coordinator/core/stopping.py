@@ -1,29 +1,71 @@
-"""What a stop does, whoever trips it: it latches, ends grants, and tells agents ahead of everything else.
+"""What a stop does, whoever trips it: it latches, tells agents ahead of everything else, and ends grants.
 
 A stop ends every live grant of every agent that holds, occupies or is about to hold anything in its scope, and its
 units stay occupied (I2). A grant that nobody has been told of yet was never used and falls back to what its units
 were.
+
+Latching and telling come first (`_latch`), ending second (`_wind_down`): of a large stop the second takes longer than
+the first, and receivers need not wait for it. Between the two nothing else is decided. Whatever event comes next, the
+machine winds down before it looks at it, so no grant, deadline or release ever meets a floor half stopped.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.grants import Grant, GrantPhase
 from coordinator.core.holding import Holding
-from coordinator.core.model import BlockCause, CounterRecord, Mark, StopCause, StopRecord, UnitState
+from coordinator.core.model import (
+    BlockCause,
+    CounterRecord,
+    FloorSpec,
+    Ledger,
+    Mark,
+    StopCause,
+    StopRecord,
+    Timing,
+    UnitState,
+)
 from coordinator.core.rejections import Rejection
 from coordinator.core.sessions import RequestState, Session
 from coordinator.core.zones import Move, ended, never_used
 
 
+@dataclass(frozen=True, slots=True)
+class Aftermath:
+    """What a stop that has latched leaves to do: the grants of the agents that it affects end, waiters are refused."""
+
+    stop: StopRecord
+    scope: list[str]
+    affected: list[str]
+    overdue: Grant | None
+
+
 class Stopping(Holding):
     """The layer that trips stops."""
 
-    def _trip(self, stop: StopRecord, recorded_at: str, overdue: Grant | None = None) -> StopRecord:
-        """Latches a stop: its sends leave at once, its record is written before the units that it blocks."""
+    def __init__(self, floor: FloorSpec, ledger: Ledger, timing: Timing, now_ms: int) -> None:
+        super().__init__(floor, ledger, timing, now_ms)
+        self._aftermaths: list[Aftermath] = []
+
+    @property
+    def winding_down(self) -> list[StopRecord]:
+        """Stops that have latched and have yet to end grants: the very next thing that the machine does."""
+        return [aftermath.stop for aftermath in self._aftermaths]
+
+    def _trip(self, stop: StopRecord, recorded_at: str) -> StopRecord:
+        """Both halves of a stop in one."""
+        stop = self._latch(stop, recorded_at)
+        self._wind_down()
+        return stop
+
+    def _latch(self, stop: StopRecord, recorded_at: str, overdue: Grant | None = None) -> StopRecord:
+        """The half of a stop that must not wait: from here on nothing is granted in its scope, and everybody whom it
+        affects is told. Its record is written before the units that it blocks.
+        """
+        self._wind_down()
         stop = replace(stop, token=self.counter.token, seq=self.stops.next_seq(), active=True)
         self.stops.put(stop)
         self._tripped_at_ms[stop.stop_id] = self.now_ms
@@ -31,8 +73,6 @@ class Stopping(Holding):
         self._audit("stop", stop.tripped_by, stop.reason, (stop.stop_id, *stop.zones, *stop.stop_groups), recorded_at)
         self.totals.stops += 1
         self._changes.stops.add(stop.stop_id)
-        before, now_ms = self._may_move_until_ms, self.now_ms
-        self._may_move_until_ms = {token: until for token, until in before.items() if until > now_ms}
         scope = self.stops.zones_in(stop)
         self._changes.zones.update(scope)
         affected = {
@@ -40,12 +80,36 @@ class Stopping(Holding):
         }
         if overdue is not None:
             affected.add(overdue.agent_id)
+        aftermath = Aftermath(stop, scope, sorted(affected), overdue)
+        raised = fx.StopRaised(stop)
+        for agent_id in aftermath.affected:
+            self._tell_stop(agent_id, raised)
+        self._aftermaths.append(aftermath)
+        return stop
+
+    def _tell_stop(self, agent_id: str, raised: fx.StopRaised) -> None:
+        session = self.sessions.get(agent_id)
+        if session is not None and session.stream is not None:
+            session.told_stops.setdefault(raised.stop.stop_id, self.now_ms)
+            self._stop_sends.append(fx.Send(session.stream, agent_id, "", raised))
+
+    def _wind_down(self) -> None:
+        """The other half of every stop that has latched, in their order."""
+        while self._aftermaths:
+            self._end_grants_under(self._aftermaths[0])
+            del self._aftermaths[0]
+
+    def _end_grants_under(self, aftermath: Aftermath) -> None:
+        stop, overdue = aftermath.stop, aftermath.overdue
+        before, now_ms = self._may_move_until_ms, self.now_ms
+        self._may_move_until_ms = {token: until for token, until in before.items() if until > now_ms}
+        if overdue is not None:
             self._end_grant(overdue, BlockCause.OVERDUE)
             self._tell(overdue.agent_id, fx.Expired(overdue.token, overdue.all_zones, stop.stop_id))
-        for agent_id in sorted(affected):
-            self._stop_agent(agent_id, stop)
-        waiters = {w.order: w for w in self.queue.waiting_for(scope)}
-        waiters |= {w.order: w for agent_id in affected for w in self.queue.of_agent(agent_id)}
+        for agent_id in aftermath.affected:
+            self._end_grants_of(agent_id)
+        waiters = {w.order: w for w in self.queue.waiting_for(aftermath.scope)}
+        waiters |= {w.order: w for agent_id in aftermath.affected for w in self.queue.of_agent(agent_id)}
         for _, waiter in sorted(waiters.items()):
             message = f"{', '.join(waiter.zones)}: stopped by {stop.stop_id}; ask again after the reset"
             rejected = fx.Rejected(Rejection.STOPPED, message, zones=waiter.zones, stop_ids=(stop.stop_id,))
@@ -54,17 +118,17 @@ class Stopping(Holding):
             if session is not None:
                 session.awaited_stops.add(stop.stop_id)
             self._send(waiter.conn, waiter.agent_id, waiter.request_id, rejected)
-        return stop
 
     def _stop_agent(self, agent_id: str, stop: StopRecord) -> None:
+        """An active stop reaches one more agent."""
+        self._end_grants_of(agent_id)
+        self._tell_stop(agent_id, fx.StopRaised(stop))
+
+    def _end_grants_of(self, agent_id: str) -> None:
         for token in sorted({u.token for u in self.units.of_agent(agent_id) if u.state is UnitState.HELD}):
             grant = self.grants.get(token)
             if grant is not None:
                 self._end_grant(grant, BlockCause.STOPPED)
-        session = self.sessions.get(agent_id)
-        if session is not None and session.stream is not None:
-            session.told_stops.setdefault(stop.stop_id, self.now_ms)
-            self._stop_sends.append(fx.Send(session.stream, agent_id, "", fx.StopRaised(stop)))
 
     def _end_grant(self, grant: Grant, cause: BlockCause) -> None:
         """Ends a grant with its holder possibly inside; one that nobody has been told of yet was never used."""
@@ -81,9 +145,12 @@ class Stopping(Holding):
     def _on_stop_recovered(self, event: ev.StopRecovered) -> None:
         known = self.stops.get(event.stop.stop_id)
         if known is None:
-            self._trip(event.stop, event.recorded_at)
+            self._latch(event.stop, event.recorded_at)
         elif known.active:
             self._widen(known, event.stop, event.recorded_at)
+
+    def _on_wind_down(self, event: ev.WindDown) -> None:
+        """The machine has wound down before it came here, as before every event."""
 
     def _widen(self, known: StopRecord, asked: StopRecord, recorded_at: str) -> StopRecord:
         """An active stop that was adopted from an agent knows only where that agent stood. When its whole scope comes
@@ -95,7 +162,7 @@ class Stopping(Holding):
         same = (wider.floor, set(groups), set(zones)) == (known.floor, set(known.stop_groups), set(known.zones))
         if same and (not _adopted(known) or _adopted(asked)):
             return known
-        return self._trip(
+        return self._latch(
             replace(wider, cause=asked.cause, tripped_by=asked.tripped_by, reason=asked.reason), recorded_at
         )
 

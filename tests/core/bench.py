@@ -48,6 +48,8 @@ class Bench:
     floor: FloorSpec = FLOOR
     timing: Timing = field(default_factory=Timing)
     assume_empty: bool = True
+    stops_first: bool = False
+    """As in the runtime: a stop is told in one step, and ends grants in the next."""
     now_ms: int = 1_000
     kept: dict[str, Any] = field(default_factory=dict)
     inside: dict[str, set[str]] = field(default_factory=dict)
@@ -86,25 +88,48 @@ class Bench:
     def do(self, event: ev.Event, *, commit: bool = True) -> list[fx.Answer]:
         """Handles one event, commits it, delivers what follows; returns the answers, stops first."""
         self.story.append(repr(event))
-        step = self.machine.handle(event)
+        step = self.machine.handle(event, stops_first=self.stops_first)
+        self._check()
         for send in step.stops:
             self._deliver(send)
         if not commit:
             return [s.answer for s in step.stops]
+        sends = self._settle(step)
+        self._check()
+        return [s.answer for s in step.stops] + [s.answer for s in sends]
+
+    def do_and_crash(self, event: ev.Event) -> None:
+        """The event's first step becomes durable, its stops arrive, and the coordinator dies."""
+        self.story.append(f"{event!r}, and dies")
+        step = self.machine.handle(event, stops_first=self.stops_first)
+        for send in step.stops:
+            self._deliver(send)
+        self._keep_all(step)
+        self.start()
+
+    def _settle(self, step: fx.Step) -> list[fx.Send]:
+        """The step and what follows from its commit become durable; returns what leaves behind them."""
+        self._keep_all(step)
+        after = self.machine.handle(ev.Committed(now_ms=self.now_ms, upto=step.seq))
+        if self.machine.winding_down:
+            self.fail("a stop has not wound down by the commit of its own step")
+        sends = [s for s in map(self.machine.as_of_now, step.sends) if s is not None]
+        for send in sends:
+            self._deliver(send)
+        return [*sends, *(self._settle(after) if after.writes or after.sends else ())]
+
+    def _keep_all(self, step: fx.Step) -> None:
         self.revision += bool(step.writes)
         for write in step.writes:
             if write.record is None:
                 self.kept.pop(write.key, None)
             else:
                 self._keep(write.key, write.record)
-        self.machine.handle(ev.Committed(now_ms=self.now_ms, upto=step.seq))
-        sends = [s for s in map(self.machine.as_of_now, step.sends) if s is not None]
-        for send in sends:
-            self._deliver(send)
+
+    def _check(self) -> None:
         violations = check(self.machine)
         if violations:
             self.fail("; ".join(violations))
-        return [s.answer for s in step.stops] + [s.answer for s in sends]
 
     def fail(self, what: str) -> None:
         raise Broken(what + "\nafter:\n  " + "\n  ".join(self.story[-40:]))
@@ -199,9 +224,12 @@ class Bench:
         return self.do(ev.Ticked(now_ms=self.now_ms))
 
     def stop(self, **scope: Any) -> list[fx.Answer]:
+        return self.do(self.stop_asked(**scope))
+
+    def stop_asked(self, **scope: Any) -> ev.StopAsked:
         self.requests += 1
         scope.setdefault("stop_id", f"stop-{self.requests}")
-        return self.do(ev.StopAsked(now_ms=self.now_ms, conn=0, operator="ann", reason="test", **scope))
+        return ev.StopAsked(now_ms=self.now_ms, conn=0, operator="ann", reason="test", **scope)
 
     def reset(self, *stop_ids: str, operator: str = "ann", reason: str = "looked") -> list[fx.Answer]:
         return self.do(

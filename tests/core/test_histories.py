@@ -29,9 +29,9 @@ NAMES = tuple(z.name for z in FLOOR.zones)
 class Floor(RuleBasedStateMachine):
     """Agents, operators, time and crashes in any order."""
 
-    @initialize()
-    def begin(self) -> None:
-        self.bench = Bench()
+    @initialize(stops_first=st.booleans())
+    def begin(self, stops_first: bool) -> None:
+        self.bench = Bench(stops_first=stops_first)
         for agent in AGENTS:
             self.bench.hello(agent)
 
@@ -72,6 +72,10 @@ class Floor(RuleBasedStateMachine):
     @rule(zone=st.sampled_from(NAMES))
     def stop(self, zone: str) -> None:
         self.bench.stop(zone=zone)
+
+    @rule(zone=st.sampled_from(NAMES))
+    def stop_and_crash(self, zone: str) -> None:
+        self.bench.do_and_crash(self.bench.stop_asked(zone=zone))
 
     @rule()
     def reset(self) -> None:

@@ -9,6 +9,7 @@ from core.bench import FLOOR, Bench, only
 
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
+from coordinator.core.estop import Stops
 from coordinator.core.machine import FloorChanged
 from coordinator.core.model import BlockCause, FloorSpec, StopCause, StopRecord, UnitState, Vacancy, ZoneSpec
 from coordinator.core.rejections import Refusal, Rejection
@@ -479,3 +480,92 @@ def test_another_session_of_the_agent_proves_nothing() -> None:
     bench.close("a")
     bench.hello("a", session="rebooted")
     assert only(prove(bench, token), fx.Failed).refusal is Refusal.NOT_HOLDER
+
+
+def halves() -> tuple[Bench, fx.Step]:
+    """A stop of the group where a holds A and b waits for it, b has a grant for B that nobody was told of yet, and c
+    holds X elsewhere: latched and told, and no further.
+    """
+    bench = Bench(stops_first=True)
+    for agent in "abc":
+        bench.hello(agent)
+    bench.ask("a", "A", ms=8_000)
+    bench.ask("c", "X", ms=30_000)
+    bench.ask("b", "A")
+    bench.do(ev.Asked(**bench._who("b"), request_id="late", zones=("B",), expected_ms=9_000, payload=""), commit=False)
+    return bench, bench.machine.handle(bench.stop_asked(zone="A", stop_id="s"), stops_first=True)
+
+
+def test_a_stop_is_told_before_anything_that_it_covers_is_gone_through() -> None:
+    bench, step = halves()
+    assert [s.agent_id for s in step.stops] == ["a", "b"]
+    assert [w.key for w in step.writes] == ["stop/s", "audit/0000000000000002"]
+    assert [s.stop_id for s in bench.machine.winding_down] == ["s"]
+    assert bench.machine.units.of("A")[0].state is UnitState.HELD
+    step = bench.machine.handle(ev.WindDown(now_ms=bench.now_ms))
+    assert {w.key for w in step.writes} >= {"unit/A/0", "unit/B/0"}
+    assert step.stops == ()
+    assert bench.machine.winding_down == []
+    assert bench.machine.units.of("A")[0].state is UnitState.BLOCKED
+    assert bench.machine.units.of("B")[0].state is UnitState.FREE  # nobody knew of it
+    assert bench.machine.units.of("X")[0].state is UnitState.HELD
+
+
+@pytest.mark.parametrize("event", ["commit", "ask", "release", "extend", "tick", "reset", "clear", "goodbye"])
+def test_whatever_comes_between_the_halves_of_a_stop_meets_it_whole(event: str) -> None:
+    """It is decided as if the stop had been handled in one."""
+    outcomes = []
+    for whole in (True, False):
+        bench, _ = halves()
+        machine, now_ms = bench.machine, bench.now_ms
+        token = machine.units.of("A")[0].token
+        a, b = bench._who("a"), bench._who("b")
+        follower: ev.Event = {
+            "commit": ev.Committed(now_ms=now_ms, upto=machine.seq),
+            "ask": ev.Asked(**b, request_id="n", zones=("C",), expected_ms=1_000, payload=""),
+            "release": ev.Released(**a, token=token),
+            "extend": ev.ExtendAsked(**a, token=token, expected_ms=5_000, request_id="e"),
+            "tick": ev.Ticked(now_ms=now_ms + 20_000),
+            "reset": ev.ResetAsked(now_ms=now_ms, conn=0, operator="ann", reason="looked", stop_ids=("s",)),
+            "clear": ev.ClearAsked(now_ms=now_ms, conn=0, operator="ann", reason="looked", agent_id="a"),
+            "goodbye": ev.SaidGoodbye(**b),
+        }[event]
+        steps = [machine.handle(ev.WindDown(now_ms=follower.now_ms))] if whole else []
+        steps.append(machine.handle(follower, stops_first=True))
+        assert machine.winding_down == []
+        outcomes.append(
+            (
+                sorted(machine.units, key=lambda u: u.key),
+                [g.token for g in machine.grants.all()],
+                [s.answer for step in steps for s in step.sends],
+                [w for step in steps for w in step.writes],
+            )
+        )
+    assert outcomes[0] == outcomes[1]
+    assert not any(isinstance(answer, (fx.Released, fx.Extended, fx.Expired)) for answer in outcomes[1][2])
+
+
+def test_a_grant_under_a_stop_that_was_told_and_never_wound_down_is_ended_by_the_next_coordinator() -> None:
+    """Its holder may not have heard, and may still move on the grant's own time: nobody is let in before that."""
+    bench = Bench(stops_first=True)
+    bench.hello("a")
+    bench.ask("a", "A", ms=5_000)
+    bench.do_and_crash(bench.stop_asked(zone="A", stop_id="s"))
+    assert bench.kept["unit/A/0"].state is UnitState.BLOCKED
+    assert bench.machine.grants.all() == []
+    assert only(bench.clear("A"), fx.Failed).refusal is Refusal.HOLDER_MAY_MOVE
+    bench.start()
+    assert only(bench.clear("A"), fx.Failed).refusal is Refusal.HOLDER_MAY_MOVE
+    bench.wait(5_051)
+    assert only(bench.clear("A"), fx.ZonesCleared).zones == ("A",)
+
+
+@pytest.mark.parametrize("floor", [False, True])
+@pytest.mark.parametrize("groups", [(), ("west",), ("east",), ("west", "east"), ("gone",)])
+@pytest.mark.parametrize("zones", [(), ("A",), ("C", "X"), ("A", "X"), ("nowhere",)])
+def test_the_zones_of_a_stop_are_those_that_it_covers(
+    floor: bool, groups: tuple[str, ...], zones: tuple[str, ...]
+) -> None:
+    stops = Stops(FLOOR, ())
+    stop = StopRecord("s", StopCause.OPERATOR, floor, groups, zones, "ann", "test")
+    assert stops.zones_in(stop) == [z.name for z in FLOOR.zones if stops.covers(stop, z.name)]

@@ -246,7 +246,7 @@ def latch_of_a_stop_that_was_reset() -> list[str]:
     return s.verdict()
 
 
-@scene("queued_grant_to_stopped_zone")
+@scene("queued_grant_to_stopped_zone", "stop_never_winds_down")
 def stop_overtakes_a_commit() -> list[str]:
     s = stage("A B", "V1")
     s.hold_commits()

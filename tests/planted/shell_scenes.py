@@ -105,8 +105,8 @@ class Plant:
         plant = self
 
         class RecordedMachine(Machine):
-            def handle(self, event: ev.Event) -> fx.Step:
-                step = super().handle(event)
+            def handle(self, event: ev.Event, *, stops_first: bool = False) -> fx.Step:
+                step = super().handle(event, stops_first=stops_first)
                 plant.record.handled(plant.clock(), event, step)
                 return step
 

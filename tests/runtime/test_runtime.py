@@ -139,7 +139,44 @@ async def test_a_stop_larger_than_one_transaction_is_committed_in_parts() -> Non
         operator = Recorder()
         w.stop(operator, floor=True)
         await operator.until(fx.StopsReported)
-        assert w.store.commits[before:] == [MAX_OPERATIONS, 194 - MAX_OPERATIONS]
+        await w.agent("b")  # is welcomed behind everything that was decided before it came
+        assert w.store.commits[before:] == [2, MAX_OPERATIONS, 192 - MAX_OPERATIONS]  # first of all the stop itself
+
+
+async def test_a_stop_is_with_every_receiver_before_the_runtime_goes_through_what_it_ends() -> None:
+    async with world() as w:
+        out, conn = await w.agent()
+        other, _ = await w.agent("b")
+        w.ask(conn, "Z1", "Z2")
+        await out.until(fx.Granted)
+        machine = w.runtime.machine
+        held = machine.units.of_agent("a")
+        w.stop(Recorder(), floor=True)
+        assert [s.agent_id for s in out.stops] == ["a"]
+        assert other.stops == []  # it is nowhere
+        assert machine.units.of_agent("a") == held  # not looked at yet
+        await asyncio.sleep(0)  # what `stop` put into the loop's queue has run
+        assert machine.winding_down == []
+        assert {u.state for u in machine.units.of_agent("a")} == {UnitState.BLOCKED}
+
+
+async def test_no_commit_between_the_halves_of_a_stop_makes_a_grant_known() -> None:
+    """Its commit comes back when the stop has been told, and before the grants under it have been ended."""
+    async with world() as w:
+        out, conn = await w.agent()
+        w.ask(conn, "Z1")
+        await out.until(fx.Granted)
+        w.store.gate.clear()
+        w.store.entered.clear()
+        w.ask(conn, "Z2")
+        await w.store.entered.wait()
+        w.runtime._wind_down = lambda: None  # type: ignore[method-assign]  # as if the loop never came to it
+        operator = Recorder()
+        w.stop(operator, zone="Z1")
+        w.store.gate.set()
+        await operator.until(fx.StopsReported)
+        assert len(out.answers(fx.Granted)) == 1
+        assert w.runtime.machine.grants.all() == []
 
 
 async def test_an_uncertain_commit_rewrites_the_fence_and_reloads_what_really_happened() -> None:
