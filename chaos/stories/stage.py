@@ -24,10 +24,7 @@ from coordinator.core import events as ev
 from coordinator.core.invariants import check as check_machine
 from coordinator.core.machine import InvariantViolation, Machine
 from coordinator.core.model import (
-    AuditRecord,
-    ClosureRecord,
     CounterRecord,
-    FloorRecord,
     FloorSpec,
     Ledger,
     Mark,
@@ -35,7 +32,6 @@ from coordinator.core.model import (
     SeenUnit,
     StopRecord,
     Timing,
-    UnitRecord,
     UnitState,
 )
 from coordinator.floor import Floor
@@ -102,17 +98,7 @@ class Stage:
 
     def take_over(self) -> None:
         """A coordinator loads the ledger and leads."""
-        records = list(self.kept.values())
-        ledger = Ledger(
-            units=tuple(r for r in records if isinstance(r, UnitRecord)),
-            stops=tuple(r for r in records if isinstance(r, StopRecord)),
-            audit=tuple(r for r in records if isinstance(r, AuditRecord)),
-            closures=tuple(r for r in records if isinstance(r, ClosureRecord)),
-            counter=next((r for r in records if isinstance(r, CounterRecord)), None),
-            floor=next((r for r in records if isinstance(r, FloorRecord)), None),
-            revision=self.revision,
-            epoch=self.epoch + 1,
-        )
+        ledger = Ledger.of(self.kept.values(), revision=self.revision, epoch=self.epoch + 1)
         self.epoch += 1
         self.steps.clear()
         self.heard.clear()

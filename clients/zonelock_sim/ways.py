@@ -66,7 +66,7 @@ class Ways:
         distances, width = self._to(goal), self.floor.width
         if distances[start[1] * width + start[0]] == FAR:
             return []
-        avoided = self._avoided(avoid)
+        avoided = self.floor.cells_of(avoid)
         if goal in avoided and goal != start:
             return []
         came: dict[Cell, Cell] = {start: start}
@@ -119,15 +119,6 @@ class Ways:
 
     def _index(self, cell: Cell) -> int:
         return cell[1] * self.floor.width + cell[0]
-
-    def _avoided(self, avoid: AbstractSet[Cell | str]) -> set[Cell]:
-        cells: set[Cell] = set()
-        for item in avoid:
-            if isinstance(item, str):
-                cells.update(self.floor.zones[item].cells)
-            else:
-                cells.add(item)
-        return cells
 
 
 def _back(came: Mapping[Cell, Cell], goal: Cell) -> list[Cell]:

@@ -7,8 +7,10 @@ seen (I3). Integers only: durations in milliseconds, no wall clock.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 MAX_ZONES_PER_ASK = 32
 MAX_PRIORITY = 9
@@ -286,6 +288,23 @@ class Ledger:
     floor: FloorRecord | None = None
     revision: int = 0
     epoch: int = 0
+
+    @classmethod
+    def of(cls, records: Iterable[Record], *, revision: int, epoch: int) -> Ledger:
+        """The records of every kind, each kind in its own order, whatever order they come in."""
+        kinds: dict[type, list[Any]] = {}
+        for record in records:
+            kinds.setdefault(type(record), []).append(record)
+        return cls(
+            units=tuple(sorted(kinds.get(UnitRecord, ()), key=lambda u: (u.zone, u.slot))),
+            stops=tuple(sorted(kinds.get(StopRecord, ()), key=lambda s: (s.seq, s.stop_id))),
+            audit=tuple(sorted(kinds.get(AuditRecord, ()), key=lambda a: a.seq)),
+            closures=tuple(sorted(kinds.get(ClosureRecord, ()), key=lambda c: c.zone)),
+            counter=next(iter(kinds.get(CounterRecord, ())), None),
+            floor=next(iter(kinds.get(FloorRecord, ())), None),
+            revision=revision,
+            epoch=epoch,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,16 @@ class Floor:
 
     def cell_centre_mm(self, x: int, y: int) -> tuple[int, int]:
         return x * self.cell_mm + self.cell_mm // 2, y * self.cell_mm + self.cell_mm // 2
+
+    def cells_of(self, items: Iterable[Cell | str]) -> set[Cell]:
+        """Single cells, and all of the zones that are named. KeyError: no such zone."""
+        cells: set[Cell] = set()
+        for item in items:
+            if isinstance(item, str):
+                cells.update(self.zones[item].cells)
+            else:
+                cells.add(item)
+        return cells
 
     def is_open(self, x: int, y: int) -> bool:
         return (x, y) in self._zone_of

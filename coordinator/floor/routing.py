@@ -34,7 +34,7 @@ class Router:
                 raise ValueError(
                     f"{role} {cell}: not an open cell of {self.floor.site}; choose one that Floor.zone_at knows"
                 )
-        avoided = self._avoided(avoid)
+        avoided = self.floor.cells_of(avoid)
         if goal in avoided and goal != start:
             return []
 
@@ -60,15 +60,6 @@ class Router:
             if not names or names[-1] != name:
                 names.append(name)
         return names
-
-    def _avoided(self, avoid: AbstractSet[Cell | str]) -> set[Cell]:
-        cells: set[Cell] = set()
-        for item in avoid:
-            if isinstance(item, str):
-                cells.update(self.floor.zones[item].cells)
-            else:
-                cells.add(item)
-        return cells
 
 
 def _manhattan(a: Cell, b: Cell) -> int:

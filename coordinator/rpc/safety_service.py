@@ -7,9 +7,10 @@ until it is durable.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
 import grpc
@@ -39,6 +40,18 @@ from coordinator.rpc.stop_news import StopNews
 from coordinator.rpc.translate import closure_message, stop_message
 from coordinator.rpc.unary import UnaryCall
 
+Answer = TypeVar("Answer", bound=fx.Answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What somebody does by this call, and the event that says so; `operator` and `reason` go into the audit."""
+
+    method: str
+    event: Callable[..., ev.Event]
+    operator: str
+    reason: str
+
 
 class SafetyService(sgrpc.SafetyServiceServicer):
     """Stopping, resetting, clearing, and reading about it."""
@@ -57,22 +70,10 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         stop_id = requests.optional_identifier("stop_id", request.stop_id)
         if not stop_id:
             stop_id = f"{'agent' if agent_id else 'operator'}:{uuid4().hex[:12]}"
-        call = UnaryCall(self._runtime, self._limits, "TripStop")
-        event = ev.StopAsked(
-            now_ms=self._runtime.now_ms(),
-            cause=f"{call.conn}.TripStop",
-            conn=call.conn,
-            operator=operator,
-            reason=reason,
-            recorded_at=_wall_clock(),
-            stop_id=stop_id,
-            zone=zone,
-            stop_group=stop_group,
-            floor=floor,
-            agent_id=agent_id,
-        )
+        action = Action("TripStop", ev.StopAsked, operator, reason)
+        what = {"stop_id": stop_id, "zone": zone, "stop_group": stop_group, "floor": floor, "agent_id": agent_id}
         try:
-            stops = await self._stops_of(call, event, self._limits.stop_answer_ms)
+            stops = await self._stops_of(action, self._limits.stop_answer_ms, **what)
         except RequestRefused as refused:
             if refused.refusal is not Refusal.COMMIT_UNCERTAIN:
                 raise
@@ -93,17 +94,8 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         if len(request.stop_ids) > MAX_NAMES:
             raise bad_field("stop_ids", len(request.stop_ids), f"at most {MAX_NAMES} ids")
         stop_ids = tuple(requests.identifier("stop_ids", stop_id) for stop_id in request.stop_ids)
-        call = UnaryCall(self._runtime, self._limits, "ResetStop")
-        event = ev.ResetAsked(
-            now_ms=self._runtime.now_ms(),
-            cause=f"{call.conn}.ResetStop",
-            conn=call.conn,
-            operator=operator,
-            reason=reason,
-            recorded_at=_wall_clock(),
-            stop_ids=stop_ids,
-        )
-        return spb.ResetStopResponse(stops=await self._stops_of(call, event))
+        action = Action("ResetStop", ev.ResetAsked, operator, reason)
+        return spb.ResetStopResponse(stops=await self._stops_of(action, stop_ids=stop_ids))
 
     @answered
     async def ClearZones(self, request: spb.ClearZonesRequest, context: Any) -> spb.ClearZonesResponse:  # noqa: N802
@@ -114,23 +106,15 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         agent_id = requests.optional_identifier("agent_id", request.agent_id)
         if not (zones or request.all_unknown or agent_id):
             raise bad_field("zones", [], "zones or areas by name, all_unknown, or an agent_id")
-        call = UnaryCall(self._runtime, self._limits, "ClearZones")
-        event = ev.ClearAsked(
-            now_ms=self._runtime.now_ms(),
-            cause=f"{call.conn}.ClearZones",
-            conn=call.conn,
-            operator=operator,
-            reason=reason,
-            recorded_at=_wall_clock(),
+        answer = await self._carry_out(
+            Action("ClearZones", ev.ClearAsked, operator, reason),
+            fx.ZonesCleared,
             zones=zones,
             all_unknown=request.all_unknown,
             agent_id=agent_id,
             seen=requests.seen_units(request.seen),
             incarnation=requests.integer("incarnation", request.incarnation, 0, MAX_INT),
         )
-        answer = await _one_answer(call, event)
-        if not isinstance(answer, fx.ZonesCleared):
-            raise TypeError(f"the core answered a clearance with {type(answer).__name__}")
         return spb.ClearZonesResponse(cleared=answer.zones)
 
     @answered
@@ -140,20 +124,12 @@ class SafetyService(sgrpc.SafetyServiceServicer):
             return told
         if request.WhichOneof("target") is None:
             raise bad_field("target", "", "a token, or an agent_id")
-        call = UnaryCall(self._runtime, self._limits, "RevokeGrants")
-        event = ev.RevokeAsked(
-            now_ms=self._runtime.now_ms(),
-            cause=f"{call.conn}.RevokeGrants",
-            conn=call.conn,
-            operator=operator,
-            reason=reason,
-            recorded_at=_wall_clock(),
+        answer = await self._carry_out(
+            Action("RevokeGrants", ev.RevokeAsked, operator, reason),
+            fx.GrantsRevoked,
             token=requests.integer("token", request.token, 0, MAX_INT),
             agent_id=requests.optional_identifier("agent_id", request.agent_id),
         )
-        answer = await _one_answer(call, event)
-        if not isinstance(answer, fx.GrantsRevoked):
-            raise TypeError(f"the core answered a revocation with {type(answer).__name__}")
         return spb.RevokeGrantsResponse(tokens=answer.tokens)
 
     @answered
@@ -162,21 +138,9 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         operator, reason = _who_and_why(request.operator or agent_id, request.reason)
         if isinstance(told := await self._by_the_leader("CloseZones", request, context), spb.CloseZonesResponse):
             return told
+        action = Action("CloseZones", ev.CloseAsked, operator, reason)
         zones = _some_zones(request.zones)
-        call = UnaryCall(self._runtime, self._limits, "CloseZones")
-        event = ev.CloseAsked(
-            now_ms=self._runtime.now_ms(),
-            cause=f"{call.conn}.CloseZones",
-            conn=call.conn,
-            operator=operator,
-            reason=reason,
-            recorded_at=_wall_clock(),
-            zones=zones,
-            agent_id=agent_id,
-        )
-        answer = await _one_answer(call, event)
-        if not isinstance(answer, fx.ZonesClosed):
-            raise TypeError(f"the core answered a closure with {type(answer).__name__}")
+        answer = await self._carry_out(action, fx.ZonesClosed, zones=zones, agent_id=agent_id)
         return spb.CloseZonesResponse(closures=[closure_message(closure) for closure in answer.closures])
 
     @answered
@@ -184,20 +148,8 @@ class SafetyService(sgrpc.SafetyServiceServicer):
         operator, reason = _who_and_why(request.operator, request.reason)
         if isinstance(told := await self._by_the_leader("OpenZones", request, context), spb.OpenZonesResponse):
             return told
-        zones = _some_zones(request.zones)
-        call = UnaryCall(self._runtime, self._limits, "OpenZones")
-        event = ev.OpenAsked(
-            now_ms=self._runtime.now_ms(),
-            cause=f"{call.conn}.OpenZones",
-            conn=call.conn,
-            operator=operator,
-            reason=reason,
-            recorded_at=_wall_clock(),
-            zones=zones,
-        )
-        answer = await _one_answer(call, event)
-        if not isinstance(answer, fx.ZonesOpened):
-            raise TypeError(f"the core answered an opening with {type(answer).__name__}")
+        action = Action("OpenZones", ev.OpenAsked, operator, reason)
+        answer = await self._carry_out(action, fx.ZonesOpened, zones=_some_zones(request.zones))
         return spb.OpenZonesResponse(opened=answer.zones)
 
     @answered
@@ -261,20 +213,31 @@ class SafetyService(sgrpc.SafetyServiceServicer):
             return None
         return await self._line.recorded(stop_id)
 
-    async def _stops_of(self, call: UnaryCall, event: ev.Event, within_ms: int = 0) -> list[fpb.Stop]:
-        answer = await _one_answer(call, event, within_ms)
-        if not isinstance(answer, fx.StopsReported):
-            raise TypeError(f"the core answered {type(event).__name__} with {type(answer).__name__}")
+    async def _stops_of(self, action: Action, within_ms: int = 0, **what: Any) -> list[fpb.Stop]:
+        answer = await self._carry_out(action, fx.StopsReported, within_ms, **what)
         now_ms = self._runtime.now_ms()
         return [reported_stop_message(self._runtime.machine, record, now_ms) for record in answer.stops]
 
-
-async def _one_answer(call: UnaryCall, event: ev.Event, within_ms: int = 0) -> fx.Answer:
-    try:
-        call.submit(event)
-        return await call.answer(within_ms)
-    finally:
-        call.close()
+    async def _carry_out(self, action: Action, answered_by: type[Answer], within_ms: int = 0, **what: Any) -> Answer:
+        """The core's answer. `what` is the rest of the event, and valid: a call is attached only for what is."""
+        call = UnaryCall(self._runtime, self._limits, action.method)
+        try:
+            event = action.event(
+                now_ms=self._runtime.now_ms(),
+                cause=f"{call.conn}.{action.method}",
+                conn=call.conn,
+                operator=action.operator,
+                reason=action.reason,
+                recorded_at=_wall_clock(),
+                **what,
+            )
+            call.submit(event)
+            answer = await call.answer(within_ms)
+        finally:
+            call.close()
+        if not isinstance(answer, answered_by):
+            raise TypeError(f"the core answered {type(event).__name__} with {type(answer).__name__}")
+        return answer
 
 
 def _who_and_why(operator: str, reason: str) -> tuple[str, str]:

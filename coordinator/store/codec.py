@@ -68,44 +68,16 @@ def decode(key: str, value: bytes) -> Record:
 
 def decode_ledger(loaded: Loaded) -> Ledger:
     """Everything that a store loaded, sorted. Raises LedgerCorrupt naming every unreadable record."""
-    units: list[UnitRecord] = []
-    stops: list[StopRecord] = []
-    audit: list[AuditRecord] = []
-    closures: list[ClosureRecord] = []
-    counter: CounterRecord | None = None
-    floor: FloorRecord | None = None
+    records: list[Record] = []
     problems: list[tuple[str, bytes, str]] = []
     for key, value in loaded.records.items():
         try:
-            record = _decode(key, value)
+            records.append(_decode(key, value))
         except _Fault as fault:
             problems.append((key, value, str(fault)))
-            continue
-        match record:
-            case UnitRecord():
-                units.append(record)
-            case StopRecord():
-                stops.append(record)
-            case AuditRecord():
-                audit.append(record)
-            case ClosureRecord():
-                closures.append(record)
-            case CounterRecord():
-                counter = record
-            case FloorRecord():
-                floor = record
     if problems:
         raise LedgerCorrupt(sorted(problems))
-    return Ledger(
-        units=tuple(sorted(units, key=lambda u: (u.zone, u.slot))),
-        stops=tuple(sorted(stops, key=lambda s: (s.seq, s.stop_id))),
-        audit=tuple(sorted(audit, key=lambda a: a.seq)),
-        closures=tuple(sorted(closures, key=lambda c: c.zone)),
-        counter=counter,
-        floor=floor,
-        revision=loaded.revision,
-        epoch=loaded.epoch,
-    )
+    return Ledger.of(records, revision=loaded.revision, epoch=loaded.epoch)
 
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode

@@ -14,14 +14,9 @@ from coordinator.core import events as ev
 from coordinator.core.invariants import check
 from coordinator.core.machine import Machine
 from coordinator.core.model import (
-    AuditRecord,
-    ClosureRecord,
-    CounterRecord,
-    FloorRecord,
     FloorSpec,
     Ledger,
     SeenUnit,
-    StopRecord,
     Timing,
     UnitRecord,
     UnitState,
@@ -69,17 +64,7 @@ class Bench:
 
     def start(self) -> None:
         """A (new) coordinator takes the ledger over; every stream of the old one is gone."""
-        records = list(self.kept.values())
-        ledger = Ledger(
-            units=tuple(r for r in records if isinstance(r, UnitRecord)),
-            stops=tuple(r for r in records if isinstance(r, StopRecord)),
-            audit=tuple(r for r in records if isinstance(r, AuditRecord)),
-            closures=tuple(r for r in records if isinstance(r, ClosureRecord)),
-            counter=next((r for r in records if isinstance(r, CounterRecord)), None),
-            floor=next((r for r in records if isinstance(r, FloorRecord)), None),
-            revision=self.revision,
-            epoch=self.epoch + 1,
-        )
+        ledger = Ledger.of(self.kept.values(), revision=self.revision, epoch=self.epoch + 1)
         self.epoch += 1
         self.streams.clear()
         self.machine = Machine(self.floor, ledger, self.timing, self.now_ms)

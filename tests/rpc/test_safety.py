@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import Any
 
 import grpc
 import pytest
@@ -193,3 +194,19 @@ async def test_an_incomplete_closing_or_opening_is_refused(
         else:
             error = await refused(site.safety.OpenZones(request_))
         assert error.reason == reason
+
+
+async def test_an_action_that_is_refused_for_a_field_leaves_no_call_behind() -> None:
+    """A call that stays attached is told of every stop for ever: repeated, a mistake would fill the memory."""
+    who: dict[str, Any] = {"operator": "Ada", "reason": "smoke"}
+    async with running() as site:
+        for call in (
+            site.safety.ClearZones(spb.ClearZonesRequest(**who, zones=["A"], incarnation=1 << 63)),
+            site.safety.ClearZones(spb.ClearZonesRequest(**who, zones=["A"], seen=[spb.SeenUnit(zone="")])),
+            site.safety.RevokeGrants(spb.RevokeGrantsRequest(**who, token=1 << 63)),
+            site.safety.RevokeGrants(spb.RevokeGrantsRequest(**who, agent_id="no id")),
+            site.safety.ResetStop(spb.ResetStopRequest(**who, stop_ids=["no id"])),
+            site.safety.TripStop(spb.TripStopRequest(**who, zone="A", stop_id="no id")),
+        ):
+            assert (await refused(call)).reason == "BAD_FIELD"
+        assert not site.runtime._outlets._open
