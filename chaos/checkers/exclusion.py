@@ -2,15 +2,17 @@
 
 Two truths are counted together: bodies inside a zone, and agents that were told they may enter it and may still act
 on that. An entitlement ends when its agent gives the grant back, `stop_ms` after it learns that the grant is over, or
-when even a clock that is wrong by rho says that D has passed. A body that people or chance put somewhere is not the
-coordinator's doing; once the ledger knows that it stands there, it counts.
+when even a clock that is wrong by rho says that D has passed. While an old copy of the ledger is put back, with every
+coordinator down, no link outlives `suspend_ms`; an agent acts on no grant after that until it is listed to it again. A
+body that people or chance put somewhere is not the coordinator's doing; once the ledger knows that it stands there, it
+counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chaos.checkers.facts import DEFAULT_STOP_MS, FOREVER, Floor, Frames, granted_in, is_occupied
+from chaos.checkers.facts import DEFAULT_STOP_MS, FOREVER, PPM, Floor, Frames, granted_in, is_occupied
 from chaos.checkers.verdict import Findings, Violation, token_words
 from chaos.history import Line
 
@@ -58,6 +60,8 @@ class _Exclusion:
                     self._agent(line)
                 case "body":
                     self._body(line)
+                case "fault" if line["what"] == "restore":
+                    self._suspended(line)
                 case _:
                     pass
         return self.findings.found
@@ -186,6 +190,14 @@ class _Exclusion:
             for key in [k for k in told if k[0] == agent and token in (None, k[1])]:
                 told[key] = min(told[key], until)
                 self.winding_down[key] = until
+
+    def _suspended(self, line: Line) -> None:
+        """No frame is acknowledged any more: whatever is not listed to its agent again ends with the agent's link."""
+        off = -(-self.floor.suspend_ms * self.floor.rho_ppm // PPM)
+        for told in self.may.values():
+            for key in told:
+                until = line.t + self.floor.suspend_ms + off + self.stop_ms.get(key[0], DEFAULT_STOP_MS)
+                told[key] = min(told[key], until)
 
     # -- the floor -----------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from chaos.history import Line
 
 DEFAULT_RHO_PPM = 10_000
 DEFAULT_REATTACH_MS = 2_000
+DEFAULT_SUSPEND_MS = 1_500
 DEFAULT_STOP_MS = 200
 PPM = 1_000_000
 FOREVER = 1 << 62
@@ -31,6 +32,7 @@ class Floor:
     group: dict[str, str] = field(default_factory=dict)
     rho_ppm: int = DEFAULT_RHO_PPM
     reattach_ms: int = DEFAULT_REATTACH_MS
+    suspend_ms: int = DEFAULT_SUSPEND_MS
     stop_file: bool = False
 
     def take(self, line: Line) -> None:
@@ -38,6 +40,7 @@ class Floor:
         self.group = {z["name"]: z["group"] for z in line["zones"]}
         self.rho_ppm = line.get("rho_ppm", DEFAULT_RHO_PPM)
         self.reattach_ms = line.get("reattach_ms", DEFAULT_REATTACH_MS)
+        self.suspend_ms = line.get("suspend_ms", DEFAULT_SUSPEND_MS)
         self.stop_file = line.get("stop_file", False)
 
     def covers(self, stop: Stop, zone: str) -> bool:

@@ -11,6 +11,7 @@ from planted.hand import Hand, held, unit
 CASES = Cases()
 illegal, legal = CASES.illegal, CASES.legal
 
+LISTED = {"token": 1, "zones": ["A"], "slots": [0], "remaining_ms": 9_000}
 S1 = {"stop_id": "s-1", "active": True, "groups": ["west"]}
 
 
@@ -119,7 +120,7 @@ def takes_its_place_again_and_leaves_it(h: Hand) -> Hand:
 def comes_back(*listed: int) -> Hand:
     """V1 was told that it may enter A, comes back, and hears which grants are left to it."""
     h = Hand().confirmed().send("V1", "ask", frame=1).grant("V1", 1, "A", echo_frame=1).at(100)
-    grants = [{"token": token, "zones": ["A"], "slots": [0], "remaining_ms": 9_000} for token in listed]
+    grants = [{**LISTED, "token": token} for token in listed]
     return h.send("V1", "hello", frame=2).deliver("V1", "welcome", grants=grants, echo_frame=2)
 
 
@@ -226,7 +227,7 @@ def asked_for_another_zone_by_an_old_id() -> Hand:
 @legal("I3")
 def an_old_grant_listed_after_its_id_was_used_for_another_zone() -> Hand:
     """Weak random numbers give a rebooted agent its old ids again; the ask was refused."""
-    listed = {"token": 1, "zones": ["A"], "slots": [0], "request_id": "r1"}
+    listed = {**LISTED, "request_id": "r1"}
     return asked_for_another_zone_by_an_old_id().emit("V1", "welcome", grants=[listed], coord="c2")
 
 
@@ -234,6 +235,29 @@ def an_old_grant_listed_after_its_id_was_used_for_another_zone() -> Hand:
 def an_old_grant_for_an_answer_to_an_ask_for_another_zone() -> Hand:
     h = asked_for_another_zone_by_an_old_id()
     return h.emit("V1", "granted", token=1, zones=["A"], slots=[0], request_id="r1", coord="c2")
+
+
+def granted_to_another_after_an_old_copy(after_ms: int) -> Hand:
+    h = Hand(suspend_ms=1_500).confirmed().agent("V1", "boot", stop_ms=300).grant("V1", 1, "A").at(1_000)
+    h.fault("restore").at(1_000 + after_ms).commit(held("A", "V2", (1 << 40) + 1))
+    return h.granted("V2", (1 << 40) + 1, "A", slots=[0], expected_ms=10_000, remaining_ms=10_000)
+
+
+@legal("I1")
+def a_grant_that_only_the_replaced_ledger_knew_ends_with_the_link() -> Hand:
+    return granted_to_another_after_an_old_copy(1_500 + 15 + 300)
+
+
+@illegal("I1", "may enter besides: V1, V2")
+def a_grant_that_only_the_replaced_ledger_knew_lasts_as_long_as_the_link_may() -> Hand:
+    return granted_to_another_after_an_old_copy(1_500 + 15 + 299)
+
+
+@illegal("I1", "may enter besides: V1, V2")
+def a_grant_that_the_old_copy_has_too_goes_on() -> Hand:
+    h = Hand(suspend_ms=1_500).confirmed().grant("V1", 1, "A").at(1_000).fault("restore").at(2_000).leads(epoch=2)
+    h.emit("V1", "welcome", grants=[LISTED]).deliver("V1", "welcome", grants=[LISTED]).at(8_000)
+    return h.commit(held("A", "V2", 2)).granted("V2", 2, "A", slots=[0], expected_ms=10_000, remaining_ms=10_000)
 
 
 @CASES.of_refused()
