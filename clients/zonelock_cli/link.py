@@ -1,8 +1,9 @@
-"""One short conversation with one coordinator, over synchronous gRPC because it starts fastest.
+"""One short conversation with one coordinator, or the first of several that serves, over synchronous gRPC because it
+starts fastest.
 
-Rule owned: whatever goes wrong between here and the coordinator becomes a `Failure` that names the address, the reason
-and what to try; a reason from `google.rpc.ErrorInfo` is looked up in the public table of refusals. Imports
-`zonelock.v1` and grpc.
+Rules owned: whatever goes wrong between here and the coordinator becomes a `Failure` that names the address, the reason
+and what to try; a reason from `google.rpc.ErrorInfo` is looked up in the public table of refusals. Of several
+coordinators the next is asked only where the last has provably done nothing. Imports `zonelock.v1` and grpc.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 import grpc
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from zonelock.v1 import (
     cluster_service_pb2,
@@ -44,23 +46,60 @@ CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
 )
 
+REACH_S = 1.0
+"""How long one of several coordinators may take to say that it is there: a stop must not wait for a frozen one."""
+NOTHING_DONE = frozenset({"NOT_LEADER", "STORE_UNAVAILABLE"})
+"""Refusals after which another coordinator may be asked for the same."""
 ERROR_DOMAIN = "zonelock"
 ROLE_KEY = "zonelock-role"
 LEADER_KEY = "zonelock-leader"
 
 
 class Link:
-    """A channel to `server`, used as a context manager. Each call waits at most `wait_s` seconds."""
+    """A channel to `server`, used as a context manager. Each call waits at most `wait_s` seconds.
+
+    `server` may be several addresses, separated by commas: the first that answers is talked to.
+    """
 
     def __init__(self, server: str, wait_s: float) -> None:
-        self.server = server
+        self._servers = tuple(server.split(","))
+        self._reached = len(self._servers) == 1
         self.wait_s = wait_s
         self.commits = True
         """False once a watch said that its coordinator leads, and its store does not commit."""
         self._stands_by = False
         self._stopped = threading.Event()
         self._watch: Any = None
-        self._dial(server)
+        self._dial(self._servers[0])
+
+    def _reach(self, behind: str = "") -> None:
+        """Of several coordinators, dials the first that answers at all, beginning with the one behind `behind`. Raises
+        Failure that names each and what is wrong with it.
+        """
+        if self._reached and not behind:
+            return
+        at = self._servers.index(behind) + 1 if behind in self._servers else 0
+        wrong: list[str] = []
+        for server in (*self._servers[at:], *self._servers[:at]):
+            self._channel.close()
+            self._dial(server)
+            limit_s = min(REACH_S, self.wait_s)
+            try:
+                health: Any = health_pb2_grpc.HealthStub(self._channel)
+                health.Check(health_pb2.HealthCheckRequest(), timeout=limit_s)
+            except grpc.RpcError as error:
+                if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+                    wrong.append(translated(error, server, limit_s).message)
+                    continue
+            self._reached = True
+            return
+        raise Failure(
+            ExitCode.UNAVAILABLE,
+            f"none of {len(self._servers)} coordinators answers",
+            "Check the addresses (--server, $ZONELOCK_SERVER) and the coordinators' logs.",
+            reason="UNAVAILABLE",
+            problems=wrong,
+        )
 
     def _dial(self, server: str) -> None:
         self.server = server
@@ -84,6 +123,9 @@ class Link:
 
     def picture(self) -> Picture:
         """The whole floor as of now."""
+        return self._from_any(self._picture)
+
+    def _picture(self) -> Picture:
         with self._translated(), progress(f"waiting for {self.server}"):
             call = self._begin_watch(zone_service_pb2.WatchFloorRequest(), self.wait_s)
             try:
@@ -100,7 +142,21 @@ class Link:
         )
 
     def changes(self, min_interval_ms: int) -> Iterator[zone_service_pb2.WatchFloorResponse]:
-        """The whole picture, then changes until the caller stops reading. Waits `wait_s` for the first only."""
+        """The whole picture, then changes until the caller stops reading. Waits `wait_s` for the first only.
+
+        With several coordinators the watch goes on at another when one is lost: with the whole picture again.
+        """
+        self._reach()
+        while True:
+            try:
+                yield from self._changes(min_interval_ms)
+                return
+            except Failure as failure:
+                if len(self._servers) == 1 or failure.exit_code != ExitCode.UNAVAILABLE or self._stopped.is_set():
+                    raise
+                self._reach(self.server)
+
+    def _changes(self, min_interval_ms: int) -> Iterator[zone_service_pb2.WatchFloorResponse]:
         impatience = threading.Timer(self.wait_s, self._end_watch)
         impatience.daemon = True
         impatience.start()
@@ -150,44 +206,64 @@ class Link:
 
     def floor(self) -> floor_pb2.Floor:
         request = zone_service_pb2.GetFloorRequest()
-        response: zone_service_pb2.GetFloorResponse = self._call(self._zones.GetFloor, request)
+        response: zone_service_pb2.GetFloorResponse = self._call("zones", "GetFloor", request)
         return response.floor
 
     def trip_stop(self, request: safety_service_pb2.TripStopRequest) -> floor_pb2.Stop:
-        response: safety_service_pb2.TripStopResponse = self._call(self._safety.TripStop, request)
+        response: safety_service_pb2.TripStopResponse = self._call("safety", "TripStop", request)
         return response.stop
 
     def reset_stops(self, request: safety_service_pb2.ResetStopRequest) -> list[floor_pb2.Stop]:
-        response: safety_service_pb2.ResetStopResponse = self._call(self._safety.ResetStop, request)
+        response: safety_service_pb2.ResetStopResponse = self._call("safety", "ResetStop", request)
         return list(response.stops)
 
     def list_zones(self, names: tuple[str, ...]) -> zone_service_pb2.ListZonesResponse:
         """The zones (or areas) named, or all."""
-        return self._call(self._zones.ListZones, zone_service_pb2.ListZonesRequest(names=names))
+        response: zone_service_pb2.ListZonesResponse = self._call(
+            "zones", "ListZones", zone_service_pb2.ListZonesRequest(names=names)
+        )
+        return response
 
     def clear_zones(self, request: safety_service_pb2.ClearZonesRequest) -> list[str]:
-        response: safety_service_pb2.ClearZonesResponse = self._call(self._safety.ClearZones, request)
+        response: safety_service_pb2.ClearZonesResponse = self._call("safety", "ClearZones", request)
         return sorted(response.cleared)
 
     def revoke_grants(self, request: safety_service_pb2.RevokeGrantsRequest) -> list[int]:
-        response: safety_service_pb2.RevokeGrantsResponse = self._call(self._safety.RevokeGrants, request)
+        response: safety_service_pb2.RevokeGrantsResponse = self._call("safety", "RevokeGrants", request)
         return sorted(response.tokens)
 
     def cluster(self) -> cluster_service_pb2.GetClusterResponse:
         """The coordinators and their store, as this one knows them."""
-        return self._call(self._cluster.GetCluster, cluster_service_pb2.GetClusterRequest())
+        request = cluster_service_pb2.GetClusterRequest()
+        response: cluster_service_pb2.GetClusterResponse = self._call("cluster", "GetCluster", request)
+        return response
 
     def close_zones(self, request: safety_service_pb2.CloseZonesRequest) -> list[floor_pb2.Closure]:
-        response: safety_service_pb2.CloseZonesResponse = self._call(self._safety.CloseZones, request)
+        response: safety_service_pb2.CloseZonesResponse = self._call("safety", "CloseZones", request)
         return sorted(response.closures, key=lambda closure: closure.zone)
 
     def open_zones(self, request: safety_service_pb2.OpenZonesRequest) -> list[str]:
-        response: safety_service_pb2.OpenZonesResponse = self._call(self._safety.OpenZones, request)
+        response: safety_service_pb2.OpenZonesResponse = self._call("safety", "OpenZones", request)
         return sorted(response.opened)
 
-    def _call(self, method: Callable[..., Response], request: Any) -> Response:
-        with self._translated(), progress(f"waiting for {self.server}"):
-            return method(request, timeout=self.wait_s)
+    def _call(self, service: str, method: str, request: Any) -> Any:
+        def call() -> Any:
+            with self._translated(), progress(f"waiting for {self.server}"):
+                return getattr(getattr(self, f"_{service}"), method)(request, timeout=self.wait_s)
+
+        return self._from_any(call)
+
+    def _from_any(self, ask: Callable[[], Response]) -> Response:
+        """What the first coordinator says that does not pass the question on."""
+        self._reach()
+        for _ in self._servers[1:]:
+            try:
+                return ask()
+            except Failure as failure:
+                if failure.reason not in NOTHING_DONE:
+                    raise
+                self._reach(self.server)
+        return ask()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -37,8 +37,10 @@ def parse_address(text: str, *, what: str, port_min: int = 1) -> tuple[str, int]
 
 
 def _server(_: click.Context, __: click.Parameter, value: str) -> str:
-    parse_address(value, what="server")
-    return value
+    servers = [part.strip() for part in value.split(",")]
+    for server in servers:
+        parse_address(server, what="server")
+    return ",".join(dict.fromkeys(servers))
 
 
 def _operator(_: click.Context, __: click.Parameter, value: str | None) -> str:
@@ -95,12 +97,12 @@ def server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
     return click.option(
         "--server",
-        metavar="HOST:PORT",
+        metavar="HOST:PORT,...",
         envvar="ZONELOCK_SERVER",
         default=DEFAULT_SERVER,
         show_default=True,
         callback=_server,
-        help="The coordinator to talk to ($ZONELOCK_SERVER).",
+        help="The coordinator to talk to, or several of one site: the first that answers ($ZONELOCK_SERVER).",
     )(command)
 
 

@@ -171,6 +171,8 @@ class FakeCoordinator(
         self.asked: list[Any] = []
         self.refuse: Any = None
         self.mute = False
+        self.farewell: Any = None
+        """The status that ends a watch once it is `over`."""
         self.standing: tuple[tuple[str, str], ...] = ()
         """What a watcher is told of this coordinator's role."""
         self.cluster = cluster_service_pb2.GetClusterResponse()
@@ -223,6 +225,8 @@ class FakeCoordinator(
         yield from self.responses
         while not self.over.wait(0.05) and context.is_active():
             pass
+        if self.farewell is not None:
+            context.abort_with_status(self.farewell)
 
     def _cardboard(self, request: Any, context: grpc.ServicerContext) -> None:
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "made of cardboard")

@@ -6,7 +6,6 @@ went (`demo`, `sim`); everything for people goes around that line.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,13 +226,8 @@ def _require_coordinator(server: str, as_json: bool) -> None:
     """Says at once that nobody answers, before agents are made that would all try and wait. One of several will do."""
     from zonelock_cli.link import Link
 
-    *others, last = server.split(",")
-    for address in others:
-        with contextlib.suppress(Failure), Link(address, DEFAULT_WAIT_S) as link:
-            link.floor()
-            return
     try:
-        with Link(last, DEFAULT_WAIT_S) as link:
+        with Link(server, DEFAULT_WAIT_S) as link:
             link.floor()
     except Failure as failure:
         failure.as_json = as_json
