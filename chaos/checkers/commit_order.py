@@ -28,6 +28,9 @@ class _CommitOrder:
         self.emits = records_emits(lines)
         self.ever_held: set[tuple[str, int]] = set()
         """(zone, token) that the ledger has held at some time."""
+        self.incarnation = 0
+        self.old_copy = False
+        """An old copy was put back and is not found out: it may hold whatever was durable before."""
         self.epoch = 0
         self.newest_leader = ""
         self.upto: dict[tuple[str, int], int] = {}
@@ -106,7 +109,7 @@ class _CommitOrder:
             for key in line.get("keys") or ():
                 self.foreign[key] = line
         elif line["what"] == "restore":  # the store's revisions, and with them the epochs, go back too
-            self.ledger, self.epoch = Ledger(), 0
+            self.ledger, self.epoch, self.old_copy = Ledger(), 0, True
             for known in (self.durable_stops, self.lost, self.late, self.foreign):
                 known.clear()
 
@@ -121,6 +124,8 @@ class _CommitOrder:
             self.ever_held |= {(u["zone"], u["token"]) for u in line.get("units") or () if u["state"] == "HELD"}
             if outcome == "late":
                 self.late[coord] = max(self.late.get(coord, 0), line.get("revision", 0))
+        if outcome != "refused" and line.get("incarnation", 0) > self.incarnation:
+            self.incarnation, self.old_copy = line["incarnation"], False
         if outcome != "refused":  # a straggler from before a restoration is refused, and begins nothing
             self.epoch = max(self.epoch, epoch)
         if outcome == "ok":
@@ -198,6 +203,8 @@ class _CommitOrder:
         for grant in granted_in(line):
             for zone, slot in slots_of(grant):
                 units = [u for (z, s), u in known.units.items() if z == zone and slot in (None, s)]
+                if not units and self.old_copy and (zone, grant["token"]) in self.ever_held:
+                    continue
                 if not any(u["token"] == grant["token"] and u["state"] == "HELD" for u in units):
                     self.findings.add(
                         line,

@@ -260,6 +260,28 @@ def a_grant_that_the_old_copy_has_too_goes_on() -> Hand:
     return h.commit(held("A", "V2", 2)).granted("V2", 2, "A", slots=[0], expected_ms=10_000, remaining_ms=10_000)
 
 
+def listed_from_an_old_copy(token: int) -> Hand:
+    h = Hand().confirmed().grant("V1", 1, "A").fault("restore").at(1_000).leads(epoch=2)
+    return h.emit("V1", "welcome", grants=[{**LISTED, "token": token}])
+
+
+@legal("I4")
+def a_grant_that_an_old_copy_may_well_hold() -> Hand:
+    return listed_from_an_old_copy(1)
+
+
+@illegal("I4", "before a commit that c1 knows of holds it")
+def a_grant_that_no_copy_can_hold() -> Hand:
+    return listed_from_an_old_copy(2)
+
+
+@illegal("I4", "before a commit that c1 knows of holds it")
+def a_grant_of_an_old_copy_after_it_was_found_out() -> Hand:
+    h = Hand().confirmed().commit(incarnation=1).grant("V1", 1, "A").fault("restore").leads(epoch=2)
+    h.commit(epoch=2, incarnation=2)
+    return h.emit("V1", "welcome", grants=[LISTED])
+
+
 @CASES.of_refused()
 def test_an_illegal_history_is_refused_in_words(invariant: str, says: str, made: Made) -> None:
     must_refuse(invariant, says, made)
