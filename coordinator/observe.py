@@ -142,7 +142,7 @@ class Observation(Hooks):
             self.decision.add(decided_s)
         if step.stops:
             self.emission.add(emitted_s)
-            self.released(step.stops)
+            self.answers[fx.StopRaised] += len(step.stops)
         if step.alarms and type(event) is ev.Ticked:
             self.ack_alarms += len(step.alarms)
 

@@ -57,11 +57,11 @@ class Outlets:
         return self._open.pop(conn, None) is not None
 
     def let_go(self, stops: Sequence[fx.Send]) -> None:
-        """Stops, ahead of everything queued."""
-        for conn, sends in _by_conn(stops).items():
-            outlet = self._open.get(conn)
+        """Stops, ahead of everything queued. One by one: most go to a stream each, and sorting them would take time."""
+        for send in stops:
+            outlet = self._open.get(send.conn)
             if outlet is not None:
-                outlet.deliver(sends, stop=True)
+                outlet.deliver((send,), stop=True)
 
     def owe(self, handled: Mapping[int, int]) -> None:
         """Frames by stream that may be acknowledged from now on."""

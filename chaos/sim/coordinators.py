@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from zonelock.v1 import cluster_service_pb2_grpc, safety_service_pb2_grpc, zone_service_pb2_grpc
+from zonelock.v1 import cluster_service_pb2_grpc, safety_service_pb2_grpc
 
 from chaos.recording import CoordinatorRecord
 from chaos.sim.etcd_client import ENDPOINT, EtcdPath
@@ -32,7 +32,7 @@ from coordinator.rpc.limits import RpcLimits
 from coordinator.rpc.safety_service import SafetyService
 from coordinator.rpc.session import SessionStream
 from coordinator.rpc.watch import FloorFeed
-from coordinator.rpc.zone_service import ZoneService
+from coordinator.rpc.zone_service import ZoneService, add_to_server
 from coordinator.runtime import Halted, Outlet, Runtime
 from coordinator.store import codec
 from coordinator.store.etcd import EtcdStore
@@ -100,7 +100,7 @@ class SimCoordinator:
         cluster = ClusterService(runtime, limits, tally, facts)
         cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)  # type: ignore[arg-type]
         zones = ZoneService(runtime, world.floor, FloorFeed(runtime, world.floor, limits), limits, tally)
-        zone_service_pb2_grpc.add_ZoneServiceServicer_to_server(zones, server)  # type: ignore[arg-type]
+        add_to_server(zones, server)  # type: ignore[arg-type]
         safety = SafetyService(runtime, limits, tally, line)
         safety_service_pb2_grpc.add_SafetyServiceServicer_to_server(safety, server)  # type: ignore[arg-type]
         process.launch(lambda: self._run(runtime), "runtime")

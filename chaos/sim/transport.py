@@ -292,7 +292,8 @@ class SimChannel:
 class ServerCall:
     """One call, as the servicer's context: `grpc.aio.ServicerContext` as far as zonelock uses it."""
 
-    def __init__(self, wire: Wire, decode: Callable[[bytes], Any], encode: Callable[[Any], bytes]) -> None:
+    def __init__(self, wire: Wire, decode: Callable[[bytes], Any], encode: Callable[[Any], bytes] | None) -> None:
+        """`encode` as a method's `response_serializer`: None where responses come encoded."""
         self._wire, self._decode, self._encode = wire, decode, encode
         self._inbox: deque[Message | HalfClose] = deque()
         self._news = asyncio.Event()
@@ -325,7 +326,7 @@ class ServerCall:
         return self._decode(item.data)
 
     async def write(self, message: Any) -> None:
-        data = self._encode(message)
+        data = message if self._encode is None else self._encode(message)
         while self._wire.down.backlog > WINDOW_ITEMS:  # noqa: ASYNC110 - full windows are rare
             await asyncio.sleep(0.05)
         self._wire.down.send(Message(data))
@@ -351,7 +352,7 @@ class ServerCall:
         except grpc.aio.AbortError:
             return
         if unary:
-            self._wire.down.send(Message(self._encode(response)))
+            self._wire.down.send(Message(response if self._encode is None else self._encode(response)))
         self._wire.down.send(Status(grpc.StatusCode.OK))
 
 

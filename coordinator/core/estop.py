@@ -27,11 +27,13 @@ class Stops:
         self.groups = frozenset(self._zones_of)
         self._records: dict[str, StopRecord] = {}
         self._active: dict[str, StopRecord] = {}
+        self._last_seq = 0
         for record in sorted(records, key=lambda r: (r.seq, r.stop_id)):
             self.put(record)
 
     def put(self, record: StopRecord) -> None:
         self._records[record.stop_id] = record
+        self._last_seq = max(self._last_seq, record.seq)
         if record.active:
             self._active[record.stop_id] = record
         else:
@@ -48,7 +50,7 @@ class Stops:
         return sorted(self._records.values(), key=lambda r: (r.seq, r.stop_id))
 
     def next_seq(self) -> int:
-        return 1 + max((r.seq for r in self._records.values()), default=0)
+        return self._last_seq + 1
 
     def drop_oldest_ended(self, keep: int) -> list[StopRecord]:
         """Forgets ended stops beyond the newest `keep`; returns what was forgotten."""

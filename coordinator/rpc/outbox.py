@@ -2,17 +2,24 @@
 
 A stop overtakes everything that is queued. Beyond the bound nothing is dropped silently: the stream ends (SLOW_READER),
 the agents' link counts as lost, and they learn the current state when they come back. Knows nothing of gRPC.
+
+Answers come encoded, and a frame is put together from their bytes: what a thousand receivers are told alike is encoded
+once, and nothing is copied into a message only to be encoded from there.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import lru_cache
 
 from zonelock.v1 import zone_service_pb2 as zpb
 
 from coordinator.core.model import Mark
 from coordinator.rpc.limits import RpcLimits
+
+_ANSWERS = zpb.SessionResponse.ANSWERS_FIELD_NUMBER
+_LENGTH_DELIMITED = 2
 
 
 class Outbox:
@@ -20,8 +27,8 @@ class Outbox:
 
     def __init__(self, limits: RpcLimits, epoch: int = 0) -> None:
         self._limits = limits
-        self._stops: deque[tuple[zpb.Answer, int]] = deque()
-        self._answers: deque[tuple[zpb.Answer, int]] = deque()
+        self._stops: deque[bytes] = deque()
+        self._answers: deque[bytes] = deque()
         self._bytes = 0
         self._ack_frame = 0
         self._mark = Mark(epoch)
@@ -34,17 +41,17 @@ class Outbox:
         return len(self._stops) + len(self._answers)
 
     @property
-    def bytes(self) -> int:
+    def size_bytes(self) -> int:
         return self._bytes
 
     @property
     def overflowing(self) -> bool:
         return len(self) > self._limits.unread_answers or self._bytes > self._limits.unread_bytes
 
-    def put(self, answer: zpb.Answer, *, stop: bool = False) -> None:
-        size = answer.ByteSize()
-        self._bytes += size
-        (self._stops if stop else self._answers).append((answer, size))
+    def put(self, answer: bytes, *, stop: bool = False) -> None:
+        """`answer`: an encoded `Answer`."""
+        self._bytes += len(answer)
+        (self._stops if stop else self._answers).append(answer)
         self._wake.set()
 
     def acknowledge(self, frame: int, mark: Mark) -> None:
@@ -78,27 +85,43 @@ class Outbox:
     def _filled(self) -> bool:
         return bool(self._stops or self._answers or self._acknowledged)
 
-    def next_frame(self) -> zpb.SessionResponse | None:
-        """The next frame to write: the stops alone if there are any, otherwise what is queued, up to a frame's size."""
+    def next_frame(self) -> bytes | None:
+        """The next frame to write, an encoded `SessionResponse`: the stops alone if there are any, otherwise what is
+        queued, up to a frame's size.
+        """
         if not self._filled:
             return None
         lane = self._stops or self._answers
-        answers: list[zpb.Answer] = []
         size = 0
-        while lane and len(answers) < self._limits.answers_per_frame:
-            if answers and size + lane[0][1] > self._limits.response_bytes:
-                break
-            answer, answer_size = lane.popleft()
-            answers.append(answer)
-            size += answer_size
-        self._bytes -= size
         self._acknowledged = False
         self._frames += 1
-        return zpb.SessionResponse(
+        mark = self._mark
+        head = zpb.SessionResponse(
             frame=self._frames,
             ack_frame=self._ack_frame,
-            epoch=self._mark.epoch,
-            revision=self._mark.revision,
-            newest_token=self._mark.token,
-            answers=answers,
+            epoch=mark.epoch,
+            revision=mark.revision,
+            newest_token=mark.token,
         )
+        parts = [head.SerializeToString()]
+        for _ in range(min(len(lane), self._limits.answers_per_frame)):
+            if size and size + len(lane[0]) > self._limits.response_bytes:
+                break
+            answer = lane.popleft()
+            parts += (_opening(len(answer)), answer)
+            size += len(answer)
+        self._bytes -= size
+        return b"".join(parts)
+
+
+@lru_cache(maxsize=1_024)
+def _opening(size: int) -> bytes:
+    """What stands before an answer of so many bytes in a frame: the field's number and wire type, then its length,
+    seven bits a byte, lowest first (protobuf.dev, "Encoding").
+    """
+    found = bytearray((_ANSWERS << 3 | _LENGTH_DELIMITED,))
+    while size > 0x7F:
+        found.append(size & 0x7F | 0x80)
+        size >>= 7
+    found.append(size)
+    return bytes(found)

@@ -23,7 +23,6 @@ from zonelock.v1 import cluster_service_pb2_grpc as cgrpc
 from zonelock.v1 import safety_service_pb2 as spb
 from zonelock.v1 import safety_service_pb2_grpc as sgrpc
 from zonelock.v1 import zone_service_pb2 as zpb
-from zonelock.v1 import zone_service_pb2_grpc as zgrpc
 
 from coordinator.floor import Floor
 from coordinator.rpc.cluster_service import ClusterFacts, ClusterService
@@ -33,7 +32,7 @@ from coordinator.rpc.limits import RpcLimits
 from coordinator.rpc.port import Runtime
 from coordinator.rpc.safety_service import SafetyService
 from coordinator.rpc.watch import FloorFeed
-from coordinator.rpc.zone_service import ZoneService
+from coordinator.rpc.zone_service import ZoneService, add_to_server
 from coordinator.tls import TlsFiles
 
 log = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ class RpcServer:
     async def start(self) -> int:
         """Listens; returns the port."""
         server = grpc.aio.server(options=self._options())
-        zgrpc.add_ZoneServiceServicer_to_server(self._zones, server)
+        add_to_server(self._zones, server)
         sgrpc.add_SafetyServiceServicer_to_server(self._safety, server)
         cgrpc.add_ClusterServiceServicer_to_server(self._cluster, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

@@ -28,14 +28,15 @@ from coordinator.rpc.limits import MAX_ID_CHARS, RpcLimits
 from coordinator.rpc.outbox import Outbox
 from coordinator.rpc.port import Runtime
 from coordinator.rpc.requests import event_of, request_id_of
-from coordinator.rpc.translate import Greeting, answer_message, failed_message
+from coordinator.rpc.translate import Greeting, encoded_answer, failed_message
 
 log = logging.getLogger(__name__)
 
 OPERATIONS_AT_ONCE = 64
 """Operations of one frame that are handled before anything else has its turn: a few milliseconds' work."""
 
-Context = grpc.aio.ServicerContext[zpb.SessionRequest, zpb.SessionResponse]
+Context = grpc.aio.ServicerContext[zpb.SessionRequest, bytes]
+"""Responses leave as bytes: see `Outbox`."""
 
 
 class SessionStream:
@@ -67,13 +68,13 @@ class SessionStream:
             return
         try:
             for send in sends:
-                self._outbox.put(answer_message(send, self._frame, self._greeting), stop=stop)
+                self._outbox.put(encoded_answer(send, self._frame, self._greeting), stop=stop)
         except Exception as error:  # a bug here ends this stream, never the runtime's loop that delivers to all
             self._end(internal(error, "Session.deliver", self._tally))
             return
         self._tally.answers += len(sends)
         if self._outbox.overflowing:
-            self._give_up(f"{len(self._outbox)} answers ({self._outbox.bytes} bytes) are unread")
+            self._give_up(f"{len(self._outbox)} answers ({self._outbox.size_bytes} bytes) are unread")
 
     def acknowledge(self, frame: int, mark: Mark) -> None:
         self._outbox.acknowledge(frame, mark)
@@ -255,6 +256,6 @@ class SessionStream:
             request_id=request_id_of(operation),
             failed=failed_message(trouble),
         )
-        self._outbox.put(answer)
+        self._outbox.put(answer.SerializeToString())
         if self._outbox.overflowing:
             self._give_up(f"{len(self._outbox)} answers are unread")

@@ -103,16 +103,18 @@ def stop_record(stop: fpb.Stop) -> StopRecord:
 
 
 class _Raised:
-    """The stop that was translated last: a stop goes to a thousand streams in one moment."""
+    """The stop that was encoded last: a stop goes to a thousand streams in one moment."""
 
     stop: StopRecord | None = None
-    message = fpb.Stop()
+    encoded = b""
 
 
-def _raised(stop: StopRecord) -> fpb.Stop:
+def _encoded_raised(agent_id: str, stop: StopRecord) -> bytes:
+    """Fields that are encoded apart make one message when they are put together (protobuf.dev, "Encoding")."""
     if _Raised.stop is not stop:
-        _Raised.stop, _Raised.message = stop, stop_message(stop)
-    return _Raised.message
+        raised = zpb.Answer(stop_raised=zpb.StopRaised(stop=stop_message(stop)))
+        _Raised.stop, _Raised.encoded = stop, raised.SerializeToString()
+    return zpb.Answer(agent_id=agent_id).SerializeToString() + _Raised.encoded
 
 
 def blocker_message(blocker: fx.Blocker) -> fpb.Blocker:
@@ -201,6 +203,13 @@ class Greeting:
         )
 
 
+def encoded_answer(send: fx.Send, echo_frame: int, greeting: Greeting) -> bytes:
+    """One answer of a stream as an encoded `Answer`. Raises TypeError for answers that only unary calls get."""
+    if type(send.answer) is fx.StopRaised and not send.request_id:
+        return _encoded_raised(send.agent_id, send.answer.stop)
+    return answer_message(send, echo_frame, greeting).SerializeToString()
+
+
 def answer_message(send: fx.Send, echo_frame: int, greeting: Greeting) -> zpb.Answer:
     """One answer of a stream. Raises TypeError for answers that only unary calls get."""
     message = zpb.Answer(agent_id=send.agent_id, request_id=send.request_id)
@@ -222,7 +231,7 @@ def answer_message(send: fx.Send, echo_frame: int, greeting: Greeting) -> zpb.An
         case fx.Welcome():
             message.welcome.CopyFrom(greeting.message(answer, echo_frame))
         case fx.StopRaised():
-            message.stop_raised.stop.CopyFrom(_raised(answer.stop))
+            message.stop_raised.stop.CopyFrom(stop_message(answer.stop))
         case fx.StopEnded():
             message.stop_ended.stop.CopyFrom(stop_message(answer.stop))
         case _:

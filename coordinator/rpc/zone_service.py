@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import Any
 
+import grpc
 from zonelock.v1 import zone_service_pb2 as zpb
 from zonelock.v1 import zone_service_pb2_grpc as zgrpc
 
@@ -114,3 +115,13 @@ class ZoneService(zgrpc.ZoneServiceServicer):
             self.tally.slow_readers += 1
             why = f"The watch ended because a write waited {self._limits.write_stall_ms} ms for the client to read."
             raise RequestRefused(Refusal.SLOW_READER, why) from None
+
+
+def add_to_server(service: ZoneService, server: grpc.aio.Server) -> None:
+    """Registers every method as the generated code does, but for Session, whose frames come encoded."""
+    zgrpc.add_ZoneServiceServicer_to_server(service, server)
+    session: grpc.RpcMethodHandler[zpb.SessionRequest, bytes] = grpc.stream_stream_rpc_method_handler(
+        service.Session, request_deserializer=zpb.SessionRequest.FromString, response_serializer=None
+    )
+    name = zpb.DESCRIPTOR.services_by_name["ZoneService"].full_name
+    server.add_registered_method_handlers(name, {"Session": session})
