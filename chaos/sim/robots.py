@@ -240,7 +240,7 @@ class Robot:
         return self._stalemates >= 2 * STALEMATES_BEFORE_HELP
 
     async def _say_standing(self, agent: Agent, error: GrantLost) -> None:
-        lost = [g for t, g in sorted(agent._grants.items()) if t == error.token]
+        lost = [g for t, g in sorted(agent._duties.grants.items()) if t == error.token]
         for grant in lost:
             with contextlib.suppress(*TRAVEL_ERRORS):
                 async with asyncio.timeout(2.0):
@@ -248,7 +248,7 @@ class Robot:
 
     def _note_left_behind(self, agent: Agent) -> None:
         """Zones of lost grants that it is not in: they stay occupied by it until it asks for and releases them."""
-        for _, grant in sorted(agent._grants.items()):
+        for _, grant in sorted(agent._duties.grants.items()):
             if grant.lost and grant.token not in agent.core.grants:
                 self._left_behind.update(z for z in grant.zones if z not in self.body.inside)
         self._left_behind.update(z for z in agent.blocked_zones if z not in self.body.inside)
@@ -346,7 +346,7 @@ class Robot:
 
     async def _lost(self, agent: Agent, zones: list[str]) -> None:
         """Raises GrantLost when a grant is gone; returns when only the link is (it may move again later)."""
-        for token, grant in sorted(agent._grants.items()):
+        for token, grant in sorted(agent._duties.grants.items()):
             if grant.lost and any(z in grant.zones for z in zones):
                 raise GrantLost(str(grant.lost_reason), "on the way", token=token, zones=grant.zones)
         if any(z not in self._cover(agent) for z in zones):

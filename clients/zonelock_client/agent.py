@@ -1,16 +1,16 @@
-"""An agent on a link: asks, holds, reports, stands still when told to, and leaves.
+"""An agent on a link, as its app sees it: asks, holds, reports, stops and leaves.
 
-Rule: what the agent may not do any more is decided in the session core (or by the dead-man), here it is only carried
-out and handed to who waits for it; nothing that waits is forgotten when the agent closes. Never blocks the event loop.
+Rule: what is asked for here is checked, put to the session core, and waited for; what comes of it is `duties`' part.
+Never blocks the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from zonelock.v1 import floor_pb2
 
@@ -18,49 +18,31 @@ from zonelock_client import arguments
 from zonelock_client.callbacks import Callbacks
 from zonelock_client.clock import boottime_ns
 from zonelock_client.dead_man import DeadMan, Halt
-from zonelock_client.errors import GoodbyeRejected, GrantLost, GrantRejected, LinkLost, RequestError
-from zonelock_client.grant import Grant, halt_for
+from zonelock_client.duties import Duties
+from zonelock_client.errors import GoodbyeRejected, GrantRejected, LinkLost, RequestError
+from zonelock_client.grant import Grant
 from zonelock_client.hold import Hold
 from zonelock_client.link import Link
 from zonelock_client.operators import Operator
-from zonelock_client.proof import PROOF_TIMEOUT_S, Contour, Proofs
+from zonelock_client.proof import PROOF_TIMEOUT_S, Contour
 from zonelock_client.session_core import routes
 from zonelock_client.session_core.agent import AgentCore
 from zonelock_client.session_core.values import (
     AgentSpec,
-    AskEnded,
-    AskGranted,
-    AskQueued,
-    DeadlineMoved,
-    ExtendEnded,
     Failure,
-    GrantGone,
-    GrantWarned,
     HeldGrant,
-    HelloRefused,
-    Late,
-    LinkMoved,
     LinkState,
     LostReason,
-    Notice,
     Outcome,
-    ProofChallenged,
-    ProofEnded,
     Rejection,
-    Settled,
-    StopLatched,
-    StopLifted,
-    Welcomed,
-    YieldAsked,
 )
-from zonelock_client.standstill import LinkAlarm, Standstill, call, confirm_revoked
-from zonelock_client.status import from_failure, from_rejection
+from zonelock_client.standstill import Standstill
+from zonelock_client.status import from_failure
+from zonelock_client.waiting import QueuedCallback
 
 logger = logging.getLogger("zonelock.client")
 
 STOP_LOOK_S = 1.0
-
-QueuedCallback = Callable[[int, tuple[floor_pb2.Blocker, ...]], None]
 
 
 class Agent(Callbacks):
@@ -71,24 +53,11 @@ class Agent(Callbacks):
     ) -> None:
         self._link = link
         self._spec = spec
-        self._dead_man = dead_man
         self._owns_link = owns_link
         self.core: AgentCore = link.core.add_agent(spec, boottime_ns())
-        link.listeners[spec.agent_id] = self
         self.holds: set[Hold] = set()
-        self._grants: dict[int, Grant] = {}
-        self._asks: dict[str, asyncio.Future[Grant]] = {}
-        self._queued: dict[str, QueuedCallback] = {}
-        self._settlements: dict[int, asyncio.Future[Outcome]] = {}
-        self._extensions: dict[str, asyncio.Future[Outcome]] = {}
         super().__init__(Standstill(spec.agent_id, dead_man, halt_timeout_s))
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._welcomed: asyncio.Future[None] = link.loop.create_future()
-        self._stops_changed = asyncio.Event()
-        self._settled = asyncio.Event()
-        self._barred: set[str] = set()
-        self._link_alarm = LinkAlarm(self)
-        self._proofs = Proofs(self)
+        self._duties = Duties(self, link, dead_man, self._listeners)
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -100,7 +69,7 @@ class Agent(Callbacks):
         await self.close()
 
     def __repr__(self) -> str:
-        return f"<Agent {self.agent_id}, {'closed' if self._closed else self.link}, {len(self._grants)} grants>"
+        return f"<Agent {self.agent_id}, {'closed' if self._closed else self.link}, {len(self._duties.grants)} grants>"
 
     # -- what is known -------------------------------------------------------------------------------------------
 
@@ -138,7 +107,7 @@ class Agent(Callbacks):
     @property
     def grants(self) -> tuple[Grant, ...]:
         """Live grants, oldest first; after a restart with the same secret, those of the earlier process too."""
-        live = (grant for token, grant in sorted(self._grants.items()) if token in self.core.grants)
+        live = (grant for token, grant in sorted(self._duties.grants.items()) if token in self.core.grants)
         return tuple(grant for grant in live if not grant.lost and not grant.held.returning)
 
     @property
@@ -195,10 +164,7 @@ class Agent(Callbacks):
                 stop_ids=stop_ids,
             )
         request_id = self.core.ask(zones, expected_ms, priority=priority, no_wait=no_wait)
-        future: asyncio.Future[Grant] = self._link.loop.create_future()
-        self._asks[request_id] = future
-        if on_queued is not None:
-            self._queued[request_id] = on_queued
+        future = self._duties.waiting.ask(request_id, on_queued)
         self._link.wake()
         try:
             async with asyncio.timeout(timeout_s):
@@ -207,8 +173,7 @@ class Agent(Callbacks):
             self._withdraw(request_id, future)
             raise
         finally:
-            self._asks.pop(request_id, None)
-            self._queued.pop(request_id, None)
+            self._duties.waiting.leave_ask(request_id)
 
     def claim(self, *zones: str) -> None:
         """Claims a route: the zones that the agent still has to enter, in order, in place of what it claimed before.
@@ -266,7 +231,7 @@ class Agent(Callbacks):
         """
         arguments.whole("token", token, 1, arguments.MAX_TOKEN)
         arguments.seconds("timeout_s", timeout_s)
-        await self._proofs.prove(token, arguments.zone_names("zones", zones), contour, timeout_s)
+        await self._duties.proofs.prove(token, arguments.zone_names("zones", zones), contour, timeout_s)
 
     # -- stops ---------------------------------------------------------------------------------------------------
 
@@ -286,12 +251,13 @@ class Agent(Callbacks):
         A stop elsewhere that only rejected an ask is not announced to this agent; its end is looked up once a second.
         Raises RequestError (when the coordinator refuses the agent), LinkLost (when the agent is closed).
         """
-        while self.core.latched or self._barred:
+        duties = self._duties
+        while self.core.latched or duties.barred:
             self.check_open()
-            self._stops_changed.clear()
+            duties.stops_changed.clear()
             try:
-                async with asyncio.timeout(STOP_LOOK_S if self._barred else None):
-                    await self._stops_changed.wait()
+                async with asyncio.timeout(STOP_LOOK_S if duties.barred else None):
+                    await duties.stops_changed.wait()
             except TimeoutError:
                 await self._look_at_stops()
 
@@ -325,18 +291,12 @@ class Agent(Callbacks):
         self._link.dispatch()
         try:
             async with asyncio.timeout(flush_s):
-                await self._flushed()
+                await self._duties.flushed()
         except TimeoutError:
             logger.warning("agent %s closes with %d operations unacknowledged", self.agent_id, len(self.core.outbox))
         self._closed = True
-        self._link_alarm.close()
-        self._fail_waiting(LinkLost(f"agent {self.agent_id} was closed"))
-        self._stops_changed.set()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._duties.close(LinkLost(f"agent {self.agent_id} was closed"))
         self._link.core.remove_agent(self.agent_id)
-        self._link.listeners.pop(self.agent_id, None)
         if self._owns_link:
             await self._link.close()
 
@@ -361,65 +321,26 @@ class Agent(Callbacks):
 
     async def welcomed(self) -> None:
         """Waits for the first welcome. Raises RequestError when the coordinator will not have the agent."""
-        await asyncio.shield(self._welcomed)
+        await asyncio.shield(self._duties.welcomed)
 
     async def settlement(self, entry_id: int) -> Outcome:
         """Waits until an outbox entry is answered. Cancelling the wait takes nothing back."""
         self.check_open()
-        future: asyncio.Future[Outcome] = self._link.loop.create_future()
-        self._settlements[entry_id] = future
+        future = self._duties.waiting.settlement(entry_id)
         self._link.wake()
         return await future
 
     async def extension(self, held: HeldGrant, expected_ms: int) -> Outcome:
         self.check_open()
         request_id = self.core.extend(held, expected_ms)
-        future: asyncio.Future[Outcome] = self._link.loop.create_future()
-        self._extensions[request_id] = future
+        future = self._duties.waiting.extension(request_id)
         self._link.wake()
         try:
             return await future
         finally:
-            self._extensions.pop(request_id, None)
-
-    def take(self, notice: Notice) -> None:
-        """Acts on a notice of the session core."""
-        match notice:
-            case AskGranted() | AskQueued() | AskEnded():
-                self._take_ask(notice)
-            case GrantGone() | GrantWarned() | DeadlineMoved():
-                self._take_grant_notice(notice)
-            case Settled():
-                self._take_settled(notice)
-            case ExtendEnded():
-                _resolve(self._extensions.get(notice.request_id), notice.outcome)
-            case ProofChallenged() | ProofEnded():
-                self._proofs.take(notice)
-            case YieldAsked():
-                for callback in self._on_yield:
-                    self._start(call(callback, notice.to_zone), "on_yield")
-            case StopLatched():
-                self._start(self._stand_still(notice.stop), "stop")
-            case StopLifted():
-                self._barred.discard(notice.stop.stop_id)
-                self._stops_changed.set()
-            case LinkMoved():
-                self._take_link(notice.state)
-            case Welcomed():
-                self._take_welcome(notice)
-            case HelloRefused():
-                self._take_refusal(notice.failure)
+            self._duties.waiting.leave_extension(request_id)
 
     # -- inside --------------------------------------------------------------------------------------------------
-
-    async def _flushed(self) -> None:
-        """Waits until stops that it stands for are acknowledged and nothing is owed any more, or the link is not up."""
-        standing = [task for task in self._tasks if task.get_name().endswith("-stop")]
-        if standing and self.link is LinkState.CONNECTED:
-            await asyncio.wait(standing)
-        while len(self.core.outbox) and self.link is LinkState.CONNECTED:
-            self._settled.clear()
-            await self._settled.wait()
 
     def _check_ask(self, zones: tuple[str, ...], expected_ms: int, priority: int, timeout_s: float | None) -> None:
         arguments.zone_names("zones", zones, least=1)
@@ -434,7 +355,7 @@ class Agent(Callbacks):
         except RequestError as error:
             logger.info("agent %s: stops could not be listed, looking again: %s", self.agent_id, error)
         else:
-            self._barred &= active
+            self._duties.barred &= active
 
     def _operator(self) -> Operator:
         return Operator(",".join(self._link.targets), operator=self.agent_id, credentials=self._link.credentials)
@@ -442,132 +363,6 @@ class Agent(Callbacks):
     def _withdraw(self, request_id: str, future: asyncio.Future[Grant]) -> None:
         """The asker has gone: cancel the ask, or decline a grant that arrived in the same moment."""
         if future.done() and not future.cancelled() and future.exception() is None:
-            self._decline(future.result())
+            self._duties.decline(future.result())
         self.core.cancel(request_id)
         self._link.wake()
-
-    def _decline(self, grant: Grant) -> None:
-        self._grants.pop(grant.token, None)
-        self.core.decline_unused(grant.held)
-        grant.announce_loss()
-        self._link.wake()
-
-    def _adopt(self, held: HeldGrant) -> Grant:
-        grant = Grant(self, held)
-        self._grants[held.token] = grant
-        self._dead_man.watch(grant.alarm)
-        for token in [t for t in self._grants if t not in self.core.grants]:
-            del self._grants[token]
-        return grant
-
-    def _take_ask(self, notice: AskGranted | AskQueued | AskEnded) -> None:
-        if isinstance(notice, AskGranted):
-            grant = self._adopt(notice.grant)
-            future = self._asks.get(notice.request_id)
-            if future is None or future.done():
-                self._decline(grant)
-            else:
-                future.set_result(grant)
-        elif isinstance(notice, AskEnded):
-            self._take_ask_ended(notice)
-        elif notice.request_id in self._queued:
-            self._queued[notice.request_id](notice.position, notice.blockers)
-
-    def _take_grant_notice(self, notice: GrantGone | GrantWarned | DeadlineMoved) -> None:
-        grant = self._grants.get(notice.grant.token)
-        if isinstance(notice, GrantGone):
-            self._take_loss(notice.grant, grant)
-        elif grant is None:
-            return
-        elif isinstance(notice, DeadlineMoved):
-            self._dead_man.watch(grant.alarm)
-        else:
-            for callback in self._on_warned:
-                self._start(call(callback, grant), "on_warned")
-
-    def _take_ask_ended(self, notice: AskEnded) -> None:
-        ending = notice.ending
-        error: Exception
-        if isinstance(ending, Late):
-            error = GrantLost(str(LostReason.LATE), ending.message, token=ending.token, zones=ending.zones)
-        elif isinstance(ending, Rejection):
-            error = from_rejection(ending)
-            self._barred.update(ending.stop_ids)
-        else:
-            error = from_failure(ending)
-        future = self._asks.get(notice.request_id)
-        if future is not None and not future.done():
-            future.set_exception(error)
-
-    def _take_settled(self, notice: Settled) -> None:
-        self._settled.set()
-        for grant in list(self._grants.values()):
-            if grant.settled(notice.entry_id, notice.outcome):
-                still_inside = isinstance(notice.outcome, Rejection) and notice.outcome.reason == "STILL_INSIDE"
-                if still_inside and grant.held.lost_reason is LostReason.REVOKED:
-                    self._confirm_revoked(grant.held)
-                break
-        _resolve(self._settlements.pop(notice.entry_id, None), notice.outcome)
-
-    def _take_loss(self, held: HeldGrant, grant: Grant | None) -> None:
-        thread_halts = grant is not None and grant.alarm.tripped
-        if held.lost_reason is LostReason.REVOKED and held.token in self.core.grants:
-            self._confirm_revoked(held)
-        # One halt per stop, not per grant: the stop's own halting confirms all of them.
-        elif not thread_halts and held.lost_reason is not LostReason.STOPPED:
-            self.standstill.halt_soon(halt_for(self.agent_id, held))
-        if grant is not None:
-            grant.announce_loss()
-
-    def _take_link(self, state: LinkState) -> None:
-        self._settled.set()
-        if state is LinkState.CONNECTED:
-            self._link_alarm.arm()
-            self._dead_man.watch(self._link_alarm)
-        for callback in self._on_link:
-            self._start(call(callback, state), "on_link")
-
-    def _take_welcome(self, notice: Welcomed) -> None:
-        for held in notice.resumed:
-            self._adopt(held)
-        if not self._welcomed.done():
-            self._welcomed.set_result(None)
-
-    def _take_refusal(self, failure: Failure) -> None:
-        error = from_failure(failure)
-        if not self._welcomed.done():
-            self._welcomed.set_exception(error)
-        self._fail_waiting(error)
-        self._stops_changed.set()
-
-    def _fail_waiting(self, error: LinkLost | RequestError) -> None:
-        waiting: list[asyncio.Future[Grant] | asyncio.Future[Outcome]] = []
-        waiting += [*self._asks.values(), *self._settlements.values(), *self._extensions.values()]
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
-        self._proofs.fail(error)
-
-    async def _stand_still(self, stop: floor_pb2.Stop) -> None:
-        if await self.standstill.confirm(stop, self.holds):
-            self.core.acknowledge_stops((stop.stop_id,))
-            self._link.wake()
-
-    def _confirm_revoked(self, held: HeldGrant) -> None:
-        hold = next((h for h in self.holds if h.holds(held)), None)
-        self._start(confirm_revoked(self, held, hold), "revocation")
-
-    def _start(self, work: Coroutine[Any, Any, None], what: str) -> None:
-        def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                logger.error("agent %s: %s failed", self.agent_id, what, exc_info=error)
-
-        task = self._link.loop.create_task(work, name=f"zonelock-{self.agent_id}-{what}")
-        self._tasks.add(task)
-        task.add_done_callback(ended)
-
-
-def _resolve(future: asyncio.Future[Outcome] | None, outcome: Outcome) -> None:
-    if future is not None and not future.done():
-        future.set_result(outcome)

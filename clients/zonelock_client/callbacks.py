@@ -6,6 +6,7 @@ Rule: `on_halt` runs on the dead-man's thread, everything else on the event loop
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from zonelock_client.grant import Grant
 from zonelock_client.session_core.values import LinkState
@@ -16,14 +17,21 @@ GrantCallback = Callable[[Grant], Awaitable[None] | None]
 YieldCallback = Callable[[str], Awaitable[None] | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Callbacks of the event loop, in the order in which they were registered."""
+
+    link_moved: list[LinkCallback] = field(default_factory=list)
+    warned: list[GrantCallback] = field(default_factory=list)
+    asked_to_yield: list[YieldCallback] = field(default_factory=list)
+
+
 class Callbacks:
     """The part of `Agent` that takes callbacks."""
 
     def __init__(self, standstill: Standstill) -> None:
         self.standstill = standstill
-        self._on_link: list[LinkCallback] = []
-        self._on_warned: list[GrantCallback] = []
-        self._on_yield: list[YieldCallback] = []
+        self._listeners = Listeners()
 
     def on_halt(self, callback: HaltCallback) -> HaltCallback:
         """Registers the motion stop. It is called FROM THE DEAD-MAN'S THREAD, whatever the event loop does.
@@ -47,7 +55,7 @@ class Callbacks:
 
     def on_link(self, callback: LinkCallback) -> LinkCallback:
         """Registers a callback (sync or async, on the event loop) for changes of `link`. Usable as a decorator."""
-        self._on_link.append(callback)
+        self._listeners.link_moved.append(callback)
         return callback
 
     def on_yield(self, callback: YieldCallback) -> YieldCallback:
@@ -56,10 +64,10 @@ class Callbacks:
         It gets the name of a zone that is in nobody's way. Only an agent that said `claim()` (it has arrived) is asked;
         it should claim a route there and go, or begin its next task. Asked again after a while. Usable as a decorator.
         """
-        self._on_yield.append(callback)
+        self._listeners.asked_to_yield.append(callback)
         return callback
 
     def on_warned(self, callback: GrantCallback) -> GrantCallback:
         """Registers a callback (sync or async, on the event loop) for "four fifths of this grant's time are over"."""
-        self._on_warned.append(callback)
+        self._listeners.warned.append(callback)
         return callback
