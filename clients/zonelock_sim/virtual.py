@@ -28,7 +28,7 @@ import zonelock_client.grant
 import zonelock_client.link
 import zonelock_client.operators
 import zonelock_client.standstill
-from zonelock.v1 import safety_service_pb2_grpc, zone_service_pb2_grpc
+from zonelock.v1 import safety_service_pb2_grpc
 from zonelock_client.clock import boottime_ns
 from zonelock_client.dead_man import process_dead_man
 
@@ -162,7 +162,7 @@ class _Run:
         from coordinator.rpc.limits import RpcLimits
         from coordinator.rpc.safety_service import SafetyService
         from coordinator.rpc.watch import FloorFeed
-        from coordinator.rpc.zone_service import ZoneService
+        from coordinator.rpc.zone_service import ZoneService, add_to_server
         from coordinator.runtime import Runtime
 
         runtime = Runtime(
@@ -176,7 +176,7 @@ class _Run:
         limits, tally = RpcLimits(), Tally()
         server = SimServer(self._transport, COORDINATOR, self._host)
         zones = ZoneService(runtime, self._floor, FloorFeed(runtime, self._floor, limits), limits, tally)
-        zone_service_pb2_grpc.add_ZoneServiceServicer_to_server(zones, server)  # type: ignore[arg-type]
+        add_to_server(zones, server)  # type: ignore[arg-type]
         safety = SafetyService(runtime, limits, tally)
         safety_service_pb2_grpc.add_SafetyServiceServicer_to_server(safety, server)  # type: ignore[arg-type]
         return runtime
