@@ -58,6 +58,7 @@ def open_store(config: CoordinatorConfig) -> Store:
         name=config.name or config.listen,
         lease_ms=config.lease_ms,
         access=EtcdAccess(config.etcd_tls(), config.etcd_user, config.etcd_password),
+        alone=not config.etcd_shared,
     )
 
 

@@ -50,6 +50,9 @@ class CoordinatorConfig(BaseModel):
     floor: Path = Field(description="The floor file (zonelock.floor/1 YAML).")
     store: str = Field("sqlite:zonelock.sqlite", description="memory | sqlite:PATH | etcd:HOST:PORT,HOST:PORT,...")
     etcd_prefix: str = Field("/zonelock", description="Every key of this site lives under it.")
+    etcd_shared: bool = Field(
+        False, description="A ledger may be begun under etcd_prefix although etcd holds another site's elsewhere."
+    )
     etcd_quota_bytes: int = Field(
         2 << 30, ge=1 << 20, description="What etcd's members may grow to (their --quota-backend-bytes), for alarms."
     )

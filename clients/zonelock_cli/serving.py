@@ -48,6 +48,7 @@ ENDINGS: dict[str, tuple[ExitCode, str]] = {
         ExitCode.UNAVAILABLE,
         "Correct etcd_user or the password in etcd_password_file, then start again.",
     ),
+    "LedgerElsewhere": (ExitCode.INVALID, "Correct etcd_prefix, or set etcd_shared: true in the config file."),
     "StoreError": (ExitCode.UNAVAILABLE, "Check --store: is the path writable, are the etcd members up?"),
 }
 """Errors that end a coordinator, by the names of their classes: the parts that define them are not the command line's

@@ -48,6 +48,7 @@ from coordinator.store.port import (
     check_size,
 )
 from coordinator.store.retry import Pause
+from coordinator.store.siblings import refuse_second_ledger
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +100,11 @@ class EtcdStore:
         deadline_s: float = DEADLINE_S,
         compact_every: int = COMPACT_EVERY,
         access: EtcdAccess | None = None,
+        alone: bool = False,
     ) -> None:
         """`name` is for people, `address` where agents reach this coordinator. `compact_every` counts records written;
-        with 0 compaction is left to etcd. `access`: TLS and login.
+        with 0 compaction is left to etcd. `access`: TLS and login. `alone`: no ledger is begun here beside one under
+        another prefix.
 
         Raises EndpointError (a StoreUnavailable and ValueError), ValueError.
         """
@@ -111,6 +114,7 @@ class EtcdStore:
             raise ValueError(f"lease_ms is {lease_ms}, and must be {MIN_LEASE_MS} to {MAX_LEASE_MS}")
         self._client = EtcdClient(endpoints, deadline_s=deadline_s, access=access)
         prefix = prefix if prefix.endswith("/") else prefix + "/"
+        self._prefix, self._look_around = prefix, alone
         self._leader_key = f"{prefix}leader".encode()
         self._tick_key = f"{prefix}tick".encode()
         self._ledger = f"{prefix}ledger/".encode()
@@ -199,6 +203,9 @@ class EtcdStore:
         await self._greet()
         while True:
             try:
+                if self._look_around:
+                    await refuse_second_ledger(self._client, self._prefix)
+                    self._look_around = False
                 vacancy = await self._lookout.vacancy()
                 epoch = await (self._resume(vacancy.leader) if vacancy.ours else self._take_over(vacancy))
                 self.trouble = ""
