@@ -122,7 +122,7 @@ class Coordinator:
                 floor_message(self.floor),
                 config.web,
                 leading=lambda: self.runtime.leading,
-                ready=lambda: self.runtime.ready,
+                not_ready_because=lambda: self.runtime.not_ready_because,
                 metrics=Metrics(self.observation, self._rpc.tally).exposition,
             )
             if config.web

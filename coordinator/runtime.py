@@ -141,6 +141,16 @@ class Runtime:
         """It does what its role asks for: leads and commits, or stands by behind a leader that lives."""
         return self.leading or (self._machine is None and self.standby.follows)
 
+    @property
+    def not_ready_because(self) -> str:
+        """For people; empty when `ready`."""
+        if self.ready or self._machine is None:
+            return "" if self.ready else self.standby.not_following_because
+        return f"{self._store.name} does not commit: {self._why_not_committing()}"
+
+    def _why_not_committing(self) -> str:
+        return self._store.trouble or self._trouble or "no commit has succeeded yet"
+
     async def turn(self) -> None:
         """Waits for this coordinator to lead while that is to be expected, for a bounded time."""
         if not self._leaving:
@@ -171,7 +181,7 @@ class Runtime:
         if self._machine is None:
             raise self.standby.refusal(f"this coordinator stands by for {self._store.name}")
         if not self.leading and not isinstance(event, ev.StopAsked):
-            why = self._store.trouble or self._trouble or "no commit has succeeded yet"
+            why = self._why_not_committing()
             raise StoreDown(f"{self._store.name} does not commit at the moment; only stops are taken ({why})")
         if isinstance(event, ev.Hello) and self._may_be_outdated(event):
             raise NotLeading(

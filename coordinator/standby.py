@@ -98,6 +98,21 @@ class Standby:
         """The leader ends, and names who is to follow; with no address, nobody is expected any more."""
         self._successor = Successor(address, ours, self._now_ms() + YIELD_MS) if address else None
 
+    @property
+    def not_following_because(self) -> str:
+        """Why `follows` does not hold, for people; empty when it does."""
+        leader = self.leader
+        if self.follows:
+            return ""
+        if leader is None:
+            return f"nobody leads{f': {self._store.trouble}' if self._store.trouble else ''}"
+        if self.other_floor:
+            return (
+                f"{leader.name} leads with another floor than {self.floor_hash[:12]}, with which this coordinator was "
+                "started: it could not take over. Start every coordinator with the same floor file"
+            )
+        return f"{leader.name} leads by its key in the store, and its process does not answer"
+
     def refusal(self, message: str) -> NotLeading | StoreDown:
         """What a caller is told, who had better ask the leader; or why nobody can lead."""
         leader = self.leader

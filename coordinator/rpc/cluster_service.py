@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from coordinator.rpc.port import Runtime
 from coordinator.rpc.stop_news import StopNews
 from coordinator.rpc.translate import stop_message, stop_record
 from coordinator.tls import TlsFiles
+
+log = logging.getLogger(__name__)
 
 RECORD_S = 1.5
 """How long a hand-over waits for its commit."""
@@ -65,6 +68,14 @@ class ClusterService(cgrpc.ClusterServiceServicer):
         with StopNews(self._runtime) as news:
             follower = _Follower(request.name, request.address, request.floor_hash, news)
             self._followers[number] = follower
+            if request.floor_hash not in (self._runtime.standby.floor_hash, ""):
+                log.warning(
+                    "%s follows with floor %s, and %s is led here: it could not take over. Start every "
+                    "coordinator with the same floor file",
+                    request.name,
+                    request.floor_hash[:12],
+                    self._runtime.standby.floor_hash[:12],
+                )
             try:
                 stops = [stop_message(stop) for stop in self._runtime.known_stops()]
                 floor_hash = self._runtime.machine.floor.hash
@@ -109,12 +120,13 @@ class ClusterService(cgrpc.ClusterServiceServicer):
             ready=self._runtime.ready,
             floor_hash=self._runtime.standby.floor_hash,
         )
+        fit = (self._runtime.standby.floor_hash, "")
         for _, follower in sorted(self._followers.items()):
             response.coordinators.add(
                 name=follower.name,
                 address=follower.address,
                 role=cpb.COORDINATOR_ROLE_STANDING_BY,
-                ready=True,
+                ready=follower.floor_hash in fit,
                 floor_hash=follower.floor_hash,
             )
         leader = self._runtime.standby.leader

@@ -51,14 +51,14 @@ class WebServer:
         listen: str,
         *,
         leading: Callable[[], bool] = lambda: True,
-        ready: Callable[[], bool] = lambda: True,
+        not_ready_because: Callable[[], str] = lambda: "",
         metrics: Callable[[], Awaitable[tuple[bytes, str]]] | None = None,
         max_watchers: int = MAX_WATCHERS,
         write_timeout_s: float = WRITE_TIMEOUT_S,
     ) -> None:
         self._host, self._port = parse_listen(listen)
         self._listen = listen
-        self._leading, self._ready = leading, ready
+        self._leading, self._not_ready_because = leading, not_ready_because
         self._metrics = metrics
         self._max_watchers = max_watchers
         self._write_timeout_s = write_timeout_s
@@ -126,7 +126,8 @@ class WebServer:
 
     async def _serve_readiness(self, request: web.Request) -> web.Response:
         """200 while the coordinator does what its role asks for; with `?leading` only while it leads."""
-        state = {"ready": self._ready(), "leading": self._leading()}
+        because = self._not_ready_because()
+        state = {"ready": not because, "leading": self._leading(), "because": because}
         served = state["leading"] if "leading" in request.query else state["ready"]
         return web.json_response(state, status=200 if served else 503, headers={hdrs.CACHE_CONTROL: "no-store"})
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,15 @@ def refused(*args: str, code: int) -> dict[str, Any]:
     assert done.returncode == code, (done.stdout, done.stderr)
     assert done.stdout == "", "nothing may look ready"
     return error_of(done)
+
+
+def readiness(plant: Plant) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(f"{plant.ready['web']}readyz") as answer:
+            told: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        told = json.load(refusal)
+    return told
 
 
 def test_ready_is_one_line_with_addresses_that_answer(plant: Plant) -> None:
@@ -191,18 +201,42 @@ async def test_a_standby_with_another_floor_is_not_ready_and_says_so(etcd_binary
     async with LocalEtcd(1, tmp_path / "etcd") as etcd:
         store = ("--assume-empty", "--store", f"etcd:{','.join(etcd.endpoints)}")
         try:
-            for name, more in (("one", ()), ("two", ("--floor", str(other)))):
+            for name, more in (("one", ()), ("two", ("--floor", str(other), "--web", "127.0.0.1:0"))):
                 (tmp_path / name).mkdir()
                 plants.append(Plant(tmp_path / name))
                 await asyncio.to_thread(plants[-1].start, *store, "--name", name, *more)
             told = await asyncio.to_thread(plants[1].do, "cluster", "status")
+            shown = await asyncio.to_thread(plants[0].do, "cluster", "status")
+            not_ready = await asyncio.to_thread(readiness, plants[1])
         finally:
             for plant in plants:
                 await asyncio.to_thread(plant.end)
     assert {c["name"]: c["ready"] for c in told["coordinators"]} == {"one": True, "two": False}
+    assert {c["name"]: c["ready"] for c in shown["coordinators"]} == {"one": True, "two": False}
+    assert len({c["floor_hash"] for c in told["coordinators"]}) == 2
+    assert "one leads with another floor" in not_ready["because"]
     assert len(told["alarms"]) == 1
     assert "one leads with floor" in told["alarms"][0]
     assert "same floor file" in told["alarms"][0]
+
+
+async def test_a_coordinator_with_a_misspelt_prefix_does_not_start_beside_the_ledger_that_was_meant(
+    etcd_binary: Path, tmp_path: Path
+) -> None:
+    from coordinator.store.local_etcd import LocalEtcd
+
+    config = tmp_path / "two.yaml"
+    config.write_text(f"floor: {tmp_path / 'floor.yaml'}\netcd_prefix: /zonelok\n", encoding="utf-8")
+    async with LocalEtcd(1, tmp_path / "etcd") as etcd:
+        store = ("--store", f"etcd:{','.join(etcd.endpoints)}")
+        plant = await asyncio.to_thread(Plant(tmp_path).start, "--assume-empty", *store)
+        try:
+            misspelt = ("--config", str(config), *store, "--listen", "127.0.0.1:0")
+            error = await asyncio.to_thread(lambda: refused(*misspelt, code=6))
+        finally:
+            await asyncio.to_thread(plant.end)
+    assert "'/zonelok/'" in error["message"] and "'/zonelock/'" in error["message"]
+    assert "etcd_shared" in error["remedy"]
 
 
 async def test_a_coordinator_started_again_where_the_last_leader_died_is_ready_once_it_leads(

@@ -244,11 +244,17 @@ async def test_silence_is_filled_with_a_comment_and_an_alive_event(monkeypatch: 
 
 @pytest.mark.parametrize(("leads", "ready", "answers"), [(True, True, (200, 200)), (False, True, (200, 503))])
 async def test_a_standby_is_ready_and_does_not_lead(leads: bool, ready: bool, answers: tuple[int, int]) -> None:
-    async with serving(ManualFeed(), leading=lambda: leads, ready=lambda: ready) as (url, session):
+    async with serving(
+        ManualFeed(), leading=lambda: leads, not_ready_because=lambda: "" if ready else "nobody leads"
+    ) as (url, session):
         for query, status in zip(("", "?leading"), answers, strict=True):
             async with session.get(f"{url}/readyz{query}") as answer:
                 assert answer.status == status
-                assert await answer.json() == {"ready": ready, "leading": leads}
+                assert await answer.json() == {
+                    "ready": ready,
+                    "leading": leads,
+                    "because": "" if ready else "nobody leads",
+                }
 
 
 async def test_one_browser_too_many_is_told_so() -> None:

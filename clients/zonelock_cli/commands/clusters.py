@@ -143,6 +143,7 @@ def _with_own(own: cpb.GetClusterResponse, told: cpb.GetClusterResponse) -> cpb.
     for coordinator in told.coordinators:
         if coordinator.address == own.coordinators[0].address:
             coordinator.ready = own.coordinators[0].ready
+            coordinator.floor_hash = own.coordinators[0].floor_hash
     told.alarms.extend(alarm for alarm in own.alarms if alarm not in told.alarms)
     return told
 
@@ -161,7 +162,8 @@ def _document(told: cpb.GetClusterResponse) -> dict[str, Any]:
         "tick_age_ms": told.tick_age_ms,
         "lease_ms": told.lease_ms,
         "coordinators": [
-            {"name": c.name, "address": c.address, "role": _role(c), "ready": c.ready} for c in told.coordinators
+            {"name": c.name, "address": c.address, "role": _role(c), "ready": c.ready, "floor_hash": c.floor_hash}
+            for c in told.coordinators
         ],
         "store": told.store,
         "store_quota_bytes": told.store_quota_bytes,
@@ -195,11 +197,20 @@ def _show(told: cpb.GetClusterResponse, view: View) -> None:
         ]
     )
     view.say()
+    led = next((c.floor_hash for c in told.coordinators if c.address == told.leader_address), "")
     rows = [
-        [escape(c.name), escape(c.address), _role(c).lower().replace("_", " "), "yes" if c.ready else "[red]no[/red]"]
+        [
+            escape(c.name),
+            escape(c.address),
+            _role(c).lower().replace("_", " "),
+            "yes" if c.ready else "[red]no[/red]",
+            c.floor_hash[:12]
+            if c.floor_hash in ("", led) or not led
+            else f"[red]{c.floor_hash[:12]}, not the leader's[/red]",
+        ]
         for c in told.coordinators
     ]
-    view.table(["coordinator", "address", "role", "ready"], rows)
+    view.table(["coordinator", "address", "role", "ready", "floor"], rows)
     if told.store_members:
         view.say()
         view.table(["etcd", "version", "role", "size", "state"], [_member_row(m, quota) for m in told.store_members])
