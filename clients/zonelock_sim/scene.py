@@ -295,8 +295,10 @@ class Scene:
 
     def _travel_ratio(self) -> float:
         """What was driven to the shortest ways of what was driven for; 0 when nobody set out."""
-        left = sum(self.world.router.distance(v.body.end, v.bound_for) for v in self.vehicles if v.bound_for)
-        shortest_mm = (self.world.tally.shortest_cells - left) * self.world.floor.cell_mm
+        under_way = [(v.body, v.bound_for) for v in self.vehicles if v.bound_for]
+        left = sum(self.world.router.distance(body.path[0], goal) for body, goal in under_way)  # from where it is
+        begun_mm = sum(body.offset_mm for body, _ in under_way)
+        shortest_mm = (self.world.tally.shortest_cells - left) * self.world.floor.cell_mm + begun_mm
         driven_mm = sum(vehicle.body.distance_mm for vehicle in self.vehicles)
         return round(driven_mm / shortest_mm, 3) if shortest_mm > 0 else 0.0
 

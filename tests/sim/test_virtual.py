@@ -54,6 +54,13 @@ async def test_a_run_is_the_same_every_time_but_for_the_wall_time(tmp_path: Path
     assert first.acquire_p50_ms > 0, "answers take time, which the seed draws"
 
 
+async def test_a_run_that_is_broken_off_counts_ways_only_as_far_as_they_were_driven(tmp_path: Path) -> None:
+    """Counted to the end of what is permitted, a few seconds came to a third of the shortest ways."""
+    report = await drive(floors.shelves(2, 3), tmp_path, agents=1, tasks=12, seconds=5.0)
+    assert report.distance_m > 1 and report.tasks_done < 12
+    assert report.travel_ratio == 1.0
+
+
 CORRIDOR = floors.Site("corridor", ("...........", "@@@@@.@@@@@"))
 
 
