@@ -51,11 +51,13 @@ class Backlog:
         steps: list[fx.Step] = []
         writes: dict[str, fx.Write] = {}
         while self._steps:
-            keys = {write.key for write in self._steps[0].writes}
-            if steps and len(writes.keys() | keys) > MAX_OPERATIONS:
-                break
-            step = self._steps.popleft()
-            steps.append(step)
+            step = self._steps[0]
+            # Its writes may be of records that the batch writes anyway, which is looked at only when it matters.
+            if steps and len(writes) + len(step.writes) > MAX_OPERATIONS:
+                fresh = {write.key for write in step.writes} - writes.keys()
+                if len(writes) + len(fresh) > MAX_OPERATIONS:
+                    break
+            steps.append(self._steps.popleft())
             for write in step.writes:
                 writes[write.key] = write
         heard, self._heard = self._heard, {}

@@ -56,6 +56,9 @@ TICK_MS = 100
 MIN_TIMER_MS = 2
 """A deadline that cannot be acted on yet (its extension is being committed) is looked at again after this."""
 
+_SET_NO_DEADLINE = frozenset({ev.Asked, ev.Released})
+"""The events that come most often: what is granted has a deadline from its commit on, what is given back none."""
+
 RETRY_S, COMPLAIN_EVERY = 0.1, 10
 """Pause between attempts on a store that does not commit, and which of them are logged."""
 
@@ -267,7 +270,8 @@ class Runtime:
         if machine.winding_down:
             # Behind the writers of every stream, which `let_go` has woken.
             asyncio.get_running_loop().call_soon(self._wind_down)
-        self._set_timer()
+        if type(event) not in _SET_NO_DEADLINE:
+            self._set_timer()
 
     def _wind_down(self) -> None:
         """The stops have left; unless another event has seen to it, what they end ends now."""

@@ -36,10 +36,10 @@ class Asking(Routing):
             message = f"{', '.join(event.zones)}: stopped by {', '.join(stops)}; ask again after the reset"
             self._answer(event, fx.Rejected(Rejection.STOPPED, message, zones=event.zones, stop_ids=tuple(stops)))
             return
-        held = tuple(z for z in event.zones if self._holds_live(event.agent_id, z))
+        held = [z for z in event.zones if self._holds_live(event.agent_id, z)]
         if held:
             message = f"{event.agent_id} already holds {', '.join(held)}; extend that grant instead"
-            self._answer(event, fx.Rejected(Rejection.ALREADY_HELD, message, zones=held))
+            self._answer(event, fx.Rejected(Rejection.ALREADY_HELD, message, zones=tuple(held)))
             return
         closed = self._closed_to(event.agent_id, session.session, event.zones)
         if closed:
@@ -88,7 +88,7 @@ class Asking(Routing):
             )
         for zone in event.zones:
             self._check_zone(zone)
-        if len(set(event.zones)) != len(event.zones):
+        if len(event.zones) > 1 and len(set(event.zones)) != len(event.zones):
             twice = sorted({z for z in event.zones if event.zones.count(z) > 1})
             raise Refused(Refusal.DUPLICATE_ZONE, f"zones: {', '.join(twice)} named more than once", zone=twice[0])
         self._check_duration(event.expected_ms, event.zones)
@@ -98,7 +98,7 @@ class Asking(Routing):
             )
 
     def _check_duration(self, expected_ms: int, zones: Iterable[str]) -> None:
-        limit, zone = min((self.units.spec[z].hold_max_ms, z) for z in zones)
+        limit, zone = min([(self.units.spec[z].hold_max_ms, z) for z in zones])
         if not 1 <= expected_ms <= limit:
             raise Refused(
                 Refusal.BAD_DURATION,
@@ -108,7 +108,10 @@ class Asking(Routing):
             )
 
     def _holds_live(self, agent_id: str, zone: str) -> bool:
-        return any(u.state is UnitState.HELD and u.agent_id == agent_id for u in self.units.of(zone))
+        for unit in self.units.of(zone):
+            if unit.agent_id == agent_id and unit.state is UnitState.HELD:
+                return True
+        return False
 
     def _answer_repeat(self, event: ev.Asked, session: Session, memo: RequestMemo) -> None:
         """A repeat gets the current state, never a stored answer."""
@@ -150,10 +153,11 @@ class Asking(Routing):
             since_ms=event.now_ms,
         )
         obstacles = self._obstacles(waiter)
-        ring = self._ring(waiter, obstacles)
         if not obstacles:
             self._grant(waiter, session)
-        elif ring is not None and self._should_hear(waiter, ring):
+            return
+        ring = self._ring(waiter, obstacles)
+        if ring is not None and self._should_hear(waiter, ring):
             self._answer(event, self._would_deadlock(waiter, ring))
         elif event.no_wait:
             blockers = "; ".join(b.detail for b in self._blockers(obstacles))
@@ -221,8 +225,10 @@ class Asking(Routing):
         self._send(waiter.conn, waiter.agent_id, waiter.request_id, self._granted(grant))
 
     def _unit_for(self, waiter: Waiter, zone: str) -> UnitRecord:
-        own = self.units.residue(zone, waiter.agent_id, waiter.session)
-        return own if own is not None else self.units.of(zone)[self.units.free_slots(zone)[0]]
+        unit = self.units.takes(zone, waiter.agent_id, waiter.session)
+        if unit is None:
+            raise InvariantViolation(f"I1: {zone} has no unit for {waiter.agent_id}, to whom it was to be granted")
+        return unit
 
     def _granted(self, grant: Grant) -> fx.Granted:
         remaining_ms = self._remaining_ms(grant)

@@ -145,6 +145,8 @@ class Queue:
             if free == 0:
                 found.extend(Obstacle(zone, unit=u) for u in self._units.of(zone))
                 continue
+            if not self._orders:
+                continue  # nobody waits, so nothing is kept for anybody
             if binding is None:
                 binding = self._binding(waiter)
             keepers = [r for r in binding if zone in r.zones and not self._has_residue(r, zone)]

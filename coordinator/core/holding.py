@@ -34,10 +34,11 @@ class Holding(Asking):
                 f"token {token} is not the newest of any unit: never given out, or granted anew since{newest}",
                 token=token,
             )
-        if any((u.agent_id, u.session) != (session.agent_id, session.session) for u in units):
-            raise Refused(
-                Refusal.NOT_HOLDER, f"token {token} does not belong to {event.agent_id}'s session", token=token
-            )
+        for unit in units:
+            if unit.session != session.session or unit.agent_id != session.agent_id:
+                raise Refused(
+                    Refusal.NOT_HOLDER, f"token {token} does not belong to {event.agent_id}'s session", token=token
+                )
         if zones:
             names = {u.zone for u in units}
             wrong = [z for z in zones if z not in names]
@@ -54,7 +55,7 @@ class Holding(Asking):
     def _on_released(self, event: ev.Released) -> None:
         session, units = self._holding(event, event.token, event.zones)
         held = [u for u in units if u.state is UnitState.HELD]
-        blocked = tuple(u.zone for u in units if u.state is UnitState.BLOCKED)
+        blocked = tuple([u.zone for u in units if u.state is UnitState.BLOCKED])
         if blocked and (event.zones or not held):
             session.reported_gone.add(event.token)
             message = (
@@ -63,7 +64,7 @@ class Holding(Asking):
             )
             self._answer(event, fx.Rejected(Rejection.GRANT_ENDED, message, zones=blocked, token=event.token))
             return
-        inside = tuple(u.zone for u in held if session.inside is not None and u.zone in session.inside)
+        inside = tuple([u.zone for u in held if u.zone in session.inside]) if session.inside else ()
         if inside:
             message = f"the latest position of {event.agent_id} is inside {', '.join(inside)}"
             self._answer(event, fx.Rejected(Rejection.STILL_INSIDE, message, zones=inside, token=event.token))
@@ -72,7 +73,7 @@ class Holding(Asking):
             self._move(unit, Move.RELEASE, given_back(unit))
         self._shrink(event.token, [u.zone for u in held], RequestState.RELEASED)
         self.totals.releases += bool(held)
-        given = tuple(u.zone for u in units if u.state is not UnitState.BLOCKED)
+        given = tuple([u.zone for u in units if u.state is not UnitState.BLOCKED])
         self._answer(event, fx.Released(event.token, given))
 
     # -- proving vacancy -------------------------------------------------------------------------------------------

@@ -82,12 +82,13 @@ class Itineraries:
     # -- numbers for names
 
     def _enrol(self, agent: str) -> int:
-        if agent in self._who:
-            return self._who[agent]
+        who = self._who.get(agent)
+        if who is not None:
+            return who
         travellers = self._tables.travellers
         if self._spare:
             who = heapq.heappop(self._spare)
-            travellers[who], self._intents[who] = Traveller(agent), Intent()
+            travellers[who].name = agent
         else:
             who = len(travellers)
             travellers.append(Traveller(agent))
@@ -100,28 +101,32 @@ class Itineraries:
         traveller, intent = self._tables.travellers[who], self._intents[who]
         if traveller.held or intent.claim or intent.asks:
             return
-        self._assign(who, (), (), travels=False)
+        if traveller.route or traveller.keeps or traveller.need or traveller.travels:
+            self._assign(who, (), (), travels=False)
         del self._who[traveller.name]
-        traveller.name = ""
+        traveller.name, traveller.yields = "", False
+        intent.claim, intent.ends, intent.visits = None, (), False
         heapq.heappush(self._spare, who)
 
     # -- units
 
     def _take(self, who: int, place: int) -> None:
-        traveller = self._tables.travellers[who]
+        tables = self._tables
+        traveller = tables.travellers[who]
         traveller.held[place] = traveller.held.get(place, 0) + 1
-        traveller.holds |= self._tables.bit[place]
-        self._tables.holders[place] |= 1 << who
+        traveller.holds |= tables.bit[place]
+        tables.holders[place] |= 1 << who
         self._count(place, -1)
 
     def _give(self, who: int, place: int) -> None:
-        traveller = self._tables.travellers[who]
+        tables = self._tables
+        traveller = tables.travellers[who]
         units = traveller.held.pop(place)
         if units > 1:
             traveller.held[place] = units - 1
         else:
-            traveller.holds &= ~self._tables.bit[place]
-            self._tables.holders[place] &= ~(1 << who)
+            traveller.holds &= ~tables.bit[place]
+            tables.holders[place] &= ~(1 << who)
         self._count(place, 1)
 
     def _count(self, place: int, units: int) -> None:
@@ -148,7 +153,10 @@ class Itineraries:
         if ahead:
             self._assign(who, ahead, ends if held or intent.claim else (), travels=bool(held or intent.claim))
         elif intent.visits:
-            self._assign(who, (), (), travels=bool(held))
+            if traveller.route or traveller.keeps:
+                self._assign(who, (), (), travels=bool(held))
+            else:
+                self._need(who, travels=bool(held))
         else:
             keeps = tuple(place for place in ends if place in held) or tuple(held)
             self._assign(who, (), keeps, travels=any(place not in keeps for place in held))
@@ -173,8 +181,8 @@ class Itineraries:
 
     def _need(self, who: int, *, travels: bool) -> None:
         """Brings what is derived of the traveller's way up to date: what it needs, and who needs and travels at all."""
-        tables, traveller = self._tables, self._tables.travellers[who]
-        mine = 1 << who
+        tables = self._tables
+        traveller, mine = tables.travellers[who], 1 << who
         need = traveller.way & ~traveller.holds
         changed = need ^ traveller.need
         while changed:

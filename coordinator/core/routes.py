@@ -236,17 +236,17 @@ class RouteBook(Itineraries):
         self._trial = None
         self._refresh()
         who = self._enrol(agent)
-        traveller = self._tables.travellers[who]
-        wanted = [place for place in (self._number[zone] for zone in zones) if place not in traveller.held]
-        rest = after(self._intents[who].claim, traveller.held, wanted)
-        free = all(self._tables.free[place] > 0 for place in wanted)
+        held, room = self._tables.travellers[who].held, self._tables.free
+        wanted = [place for place in [self._number[zone] for zone in zones] if place not in held]
+        rest = after(self._intents[who].claim, held, wanted)
+        free = min([room[place] for place in wanted], default=1) > 0
         if not wanted:
             verdict: Safe | Unsafe = Safe()
         elif rest is not None and not any(leg.who == who for leg in self._known.legs):
             verdict = self._unable(who, wanted, rest, free)
         else:
             verdict = self._step(who, wanted, rest) if free else Unsafe(Why.WAIT)
-            if isinstance(verdict, Unsafe) and rest is None and traveller.held:
+            if isinstance(verdict, Unsafe) and rest is None and held:
                 verdict = self._in_a_ring(who, wanted) or verdict
         self._leave(who)
         return verdict
@@ -417,6 +417,8 @@ class RouteBook(Itineraries):
 
     def _on_nobodys_way(self, who: int, wanted: list[int]) -> bool:
         """No known leg is the asker's own or needs any of these zones: a visit there changes nothing for anybody."""
+        if not self._known.legs:
+            return True
         mask = 0
         for place in wanted:
             mask |= self._tables.bit[place]

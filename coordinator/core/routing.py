@@ -271,10 +271,6 @@ class Routing(State):
 
 def _occupant(unit: UnitRecord) -> str | None:
     """Who is in the unit: an agent, nobody (None), or somebody unknown (empty)."""
-    match unit.state:
-        case UnitState.FREE:
-            return None
-        case UnitState.UNKNOWN:
-            return ""
-        case _:
-            return unit.agent_id
+    if unit.state is UnitState.FREE:
+        return None
+    return "" if unit.state is UnitState.UNKNOWN else unit.agent_id

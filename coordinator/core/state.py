@@ -109,11 +109,12 @@ class State:
     def _move(self, before: UnitRecord, move: Move, after: UnitRecord) -> None:
         self.units.move(before, move, after)
         self._write(after)
-        self._changes.zones.add(after.zone)
-        if before.agent_id:
-            self._changes.agents.add(before.agent_id)
+        changes = self._changes
+        changes.zones.add(after.zone)
         if after.agent_id:
-            self._changes.agents.add(after.agent_id)
+            changes.agents.add(after.agent_id)
+        if before.agent_id and before.agent_id != after.agent_id:
+            changes.agents.add(before.agent_id)
         if after.state is not before.state:
             self._taken_at_ms[after.zone, after.slot] = self.now_ms
         if after.state is not UnitState.HELD:
@@ -165,5 +166,5 @@ class State:
         return session
 
     def _check_zone(self, zone: str) -> None:
-        if zone not in self.units:
+        if zone not in self.units.spec:
             raise Refused(Refusal.UNKNOWN_ZONE, f"zone {zone!r} is not on floor {self.floor.site!r}", zone=zone)

@@ -8,7 +8,7 @@ waiters by their order, and no floor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from coordinator.core.claims import Waiter
 from coordinator.core.routes import Unsafe
@@ -69,7 +69,9 @@ class Verdicts:
         """There is news that the waiter's verdict does not know of."""
         self._fall([waiter.order] if waiter.order in self._noted else [])
 
-    def _fall(self, orders: Iterable[Order]) -> list[Waiter]:
+    def _fall(self, orders: Collection[Order]) -> list[Waiter]:
+        if not orders:
+            return []  # as nearly always
         fallen = sorted(order for order in orders if order not in self._fallen)
         self._fallen.update(fallen)
         return [self._noted[order][0] for order in fallen]

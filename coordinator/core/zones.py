@@ -33,6 +33,8 @@ class Move(StrEnum):
 
 
 _F, _H, _B, _U = UnitState.FREE, UnitState.HELD, UnitState.BLOCKED, UnitState.UNKNOWN
+_NEW_HOLDER = frozenset({Move.GRANT, Move.DECLARE})
+_NOWHERE: frozenset[UnitState] = frozenset()
 
 TRANSITIONS: dict[tuple[UnitState, Move], frozenset[UnitState]] = {
     (_F, Move.GRANT): frozenset({_H}),
@@ -95,7 +97,8 @@ class Units:
 
     def with_token(self, token: int) -> list[UnitRecord]:
         """Units whose newest token this is, in (zone, slot) order; empty once all have been granted anew."""
-        return [self._table[z][s] for z, s in sorted(self._by_token.get(token, ()))]
+        found = self._by_token.get(token, ())
+        return [self._table[z][s] for z, s in (sorted(found) if len(found) > 1 else found)]
 
     def of_agent(self, agent_id: str) -> list[UnitRecord]:
         """Units that the agent holds or may occupy, in (zone, slot) order."""
@@ -112,12 +115,22 @@ class Units:
     def residue(self, zone: str, agent_id: str, session: str) -> UnitRecord | None:
         """The unit of this zone that this very session left BLOCKED."""
         for unit in self._table[zone]:
-            if unit.state is UnitState.BLOCKED and unit.agent_id == agent_id and unit.session == session:
+            if unit.state is _B and unit.agent_id == agent_id and unit.session == session:
                 return unit
         return None
 
     def free_slots(self, zone: str) -> list[int]:
-        return [unit.slot for unit in self._table[zone] if unit.state is UnitState.FREE]
+        return [unit.slot for unit in self._table[zone] if unit.state is _F]
+
+    def takes(self, zone: str, agent_id: str, session: str) -> UnitRecord | None:
+        """The unit of this zone that the session would be given now: the one it left BLOCKED, else the first free."""
+        free = None
+        for unit in self._table[zone]:
+            if unit.state is _F:
+                free = free or unit
+            elif unit.state is _B and unit.agent_id == agent_id and unit.session == session:
+                return unit
+        return free
 
     # -- changing ------------------------------------------------------------------------------------------------
 
@@ -126,14 +139,13 @@ class Units:
         current = self._table[before.zone][before.slot]
         if current is not before and current != before:
             raise InvariantViolation(f"{before.key}: move {move} was decided on a record that has changed since")
-        if after.state not in TRANSITIONS.get((before.state, move), frozenset()):
+        if after.state not in TRANSITIONS.get((before.state, move), _NOWHERE):
             raise InvariantViolation(f"{before.key}: {before.state} may not become {after.state} by {move}")
-        new_holder = move in (Move.GRANT, Move.DECLARE)
-        if after.token < before.token or (new_holder and after.token <= before.token):
+        if after.token < before.token or (after.token == before.token and move in _NEW_HOLDER):
             raise InvariantViolation(f"I3: {before.key}: token {after.token} after {before.token} by {move}")
-        foreign = (before.agent_id, before.session) != (after.agent_id, after.session)
-        if before.state is UnitState.BLOCKED and move is Move.GRANT and foreign:
-            raise InvariantViolation(f"I2: {before.key}: granted while occupied by {before.agent_id}")
+        if before.state is _B and move is Move.GRANT:
+            if (before.agent_id, before.session) != (after.agent_id, after.session):
+                raise InvariantViolation(f"I2: {before.key}: granted while occupied by {before.agent_id}")
         self._store(after)
         return after
 
@@ -161,20 +173,22 @@ class Units:
     def _store(self, record: UnitRecord) -> None:
         slots = self._table[record.zone]
         old, unit = slots[record.slot], (record.zone, record.slot)
+        slots[record.slot] = record
         if old.token != record.token:
             _discard(self._by_token, old.token, unit)
-        if old.agent_id != record.agent_id or record.state in (UnitState.FREE, UnitState.UNKNOWN):
-            _discard(self._by_agent, old.agent_id, unit)
+            if record.token:
+                self._by_token.setdefault(record.token, set()).add(unit)
+        occupied = record.state is _H or record.state is _B
         if old.agent_id != record.agent_id:
+            _discard(self._by_agent, old.agent_id, unit)
             _discard(self._last_of, old.agent_id, unit)
-        if record.agent_id:
-            self._last_of.setdefault(record.agent_id, set()).add(unit)
-        self.unknown_count += (record.state is UnitState.UNKNOWN) - (old.state is UnitState.UNKNOWN)
-        slots[record.slot] = record
-        if record.token:
-            self._by_token.setdefault(record.token, set()).add(unit)
-        if record.state in (UnitState.HELD, UnitState.BLOCKED):
+            if record.agent_id:
+                self._last_of.setdefault(record.agent_id, set()).add(unit)
+        elif not occupied:
+            _discard(self._by_agent, old.agent_id, unit)
+        if occupied:
             self._by_agent.setdefault(record.agent_id, set()).add(unit)
+        self.unknown_count += (record.state is _U) - (old.state is _U)
 
 
 def _discard(index: dict[Any, set[UnitId]], key: object, unit: UnitId) -> None:
@@ -194,7 +208,18 @@ def ended(unit: UnitRecord, cause: BlockCause, remaining_ms: int = 0) -> UnitRec
 
 def given_back(unit: UnitRecord) -> UnitRecord:
     """The record of a unit that its holder left; keeps the last holder, token and request for late repeats."""
-    return replace(unit, state=UnitState.FREE, cause=BlockCause.NONE, remaining_ms=0, elapsed_ms=0, revoked=False)
+    return UnitRecord(  # made anew because every release needs one: `replace` takes three times as long
+        zone=unit.zone,
+        slot=unit.slot,
+        state=UnitState.FREE,
+        agent_id=unit.agent_id,
+        session=unit.session,
+        token=unit.token,
+        request_id=unit.request_id,
+        payload=unit.payload,
+        expected_ms=unit.expected_ms,
+        incarnation=unit.incarnation,
+    )
 
 
 def never_used(unit: UnitRecord) -> UnitRecord:
