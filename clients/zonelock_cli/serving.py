@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -54,6 +55,17 @@ ENDINGS: dict[str, tuple[ExitCode, str]] = {
 """Errors that end a coordinator, by the names of their classes: the parts that define them are not the command line's
 to import.
 """
+
+
+GRPC_EXPERIMENTS = "-event_engine_client,-event_engine_listener"
+"""gRPC's event engine, switched off: with it every message that comes wakes a thread of a pool, which wakes the thread
+that reports completions, which wakes the event loop. Without it the second does the first one's work.
+"""
+
+
+def settle_grpc() -> None:
+    """Chooses how gRPC waits for its sockets, before anything of it is used; whoever set GRPC_EXPERIMENTS chose."""
+    os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
 
 
 def event_loop(choice: str) -> asyncio.Runner:
