@@ -12,7 +12,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from zonelock.v1 import safety_service_pb2 as spb
 from zonelock.v1 import zone_service_pb2 as zpb
@@ -69,12 +69,14 @@ def name(field: str, value: str) -> str:
     return value
 
 
-def names(field: str, values: Sequence[str], most: int = MAX_NAMES) -> tuple[str, ...]:
-    _check_count(field, len(values), most)
+def names(
+    field: str, values: Sequence[str], most: int = MAX_NAMES, refusal: Refusal = Refusal.BAD_FIELD
+) -> tuple[str, ...]:
+    _check_count(field, len(values), most, refusal)
     found = tuple(values)
-    for i, value in enumerate(found):
+    for value in found:
         if not 1 <= len(value) <= MAX_NAME_CHARS:
-            name(f"{field}[{i}]", value)
+            name(f"{field}[{found.index(value)}]", value)
     return found
 
 
@@ -133,22 +135,20 @@ def _check_count(field: str, count: int, most: int, refusal: Refusal = Refusal.B
         raise bad_size(field, f"a list of {count}", f"at most {most}", refusal)
 
 
-def ask_payload(ask: zpb.Ask) -> str:
+def ask_payload(zones: Sequence[str], expected_ms: int, priority: int, no_wait: bool) -> str:
     """A hash over all that an ask says, its request id excluded: the same id may only ever say the same again."""
-    digest = hashlib.sha256()
-    for zone in ask.zones:
+    said = []
+    for zone in zones:
         encoded = zone.encode()
-        digest.update(len(encoded).to_bytes(4, "big"))
-        digest.update(encoded)
-    digest.update(f"|{ask.expected_ms}|{ask.priority}|{int(ask.no_wait)}".encode())
-    return digest.hexdigest()
+        said += (len(encoded).to_bytes(4, "big"), encoded)
+    said.append(b"|%d|%d|%d" % (expected_ms, priority, no_wait))
+    return hashlib.sha256(b"".join(said)).hexdigest()
 
 
 # -- operations --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where an operation came from and when: what every event of it shares."""
 
     conn: int
@@ -194,18 +194,19 @@ def detached_hello(origin: Origin, secret: bytes) -> ev.Hello:
 
 def asked(origin: Origin, ask: zpb.Ask) -> ev.Asked:
     # The core refuses a list that is a little too long, with the same reason; this keeps absurd ones out of it.
-    _check_count("ask.zones", len(ask.zones), MAX_NAMES, Refusal.TOO_MANY_ZONES)
+    zones = names("ask.zones", ask.zones, MAX_NAMES, Refusal.TOO_MANY_ZONES)
+    expected_ms, priority, no_wait = ask.expected_ms, ask.priority, ask.no_wait
     return ev.Asked(
         now_ms=origin.now_ms,
         cause=origin.cause,
         conn=origin.conn,
         agent_id=origin.agent_id,
         request_id=identifier("ask.request_id", ask.request_id),
-        zones=names("ask.zones", ask.zones),
-        expected_ms=ask.expected_ms,
-        payload=ask_payload(ask),
-        priority=ask.priority,
-        no_wait=ask.no_wait,
+        zones=zones,
+        expected_ms=expected_ms,
+        payload=ask_payload(zones, expected_ms, priority, no_wait),
+        priority=priority,
+        no_wait=no_wait,
     )
 
 

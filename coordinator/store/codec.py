@@ -81,7 +81,9 @@ def decode_ledger(loaded: Loaded) -> Ledger:
 
 
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-_quoted = json.encoder.encode_basestring
+_quoted: Callable[[Any], str] = json.encoder.encode_basestring
+_WRITERS: dict[Any, Callable[[Any], str]] = {int: str, bool: _dumps, tuple[str, ...]: _dumps}
+"""How a value of a field's type is written; all others are texts."""
 _REQUIRED: Any = object()
 
 
@@ -144,21 +146,17 @@ class _Form:
         self.record_type: Callable[..., Record] = record_type
         self.values_of: Callable[[Record], tuple[object, ...]] = attrgetter(*(c.name for c in columns))
         self.head = f'{{"kind":{_dumps(kind)},"v":{SCHEMA}'
-        self.columns = [(f",{_dumps(c.name)}:", _REQUIRED if c.default is MISSING else c.default) for c in columns]
+        self.columns = [
+            (f",{_dumps(c.name)}:", _REQUIRED if c.default is MISSING else c.default, _WRITERS.get(hints[c.name], _quoted))
+            for c in columns
+        ]
         self.readers = [(c.name, c.default is MISSING, _reader(hints[c.name])) for c in columns]
 
     def stored(self, record: Record) -> str:
         """The record's JSON, put together here because every grant and release needs it: half the time of `json`."""
-        pieces = [self.head]
-        for (name, default), value in zip(self.columns, self.values_of(record), strict=True):
-            if default is not _REQUIRED and value == default:
-                continue
-            if type(value) is int:
-                pieces.append(f"{name}{value}")
-            else:
-                pieces.append(name + (_quoted(value) if isinstance(value, str) else _dumps(value)))
-        pieces.append("}")
-        return "".join(pieces)
+        columns = zip(self.columns, self.values_of(record), strict=True)
+        said = [name + written(value) for (name, default, written), value in columns if value != default]
+        return f"{self.head}{''.join(said)}}}"
 
     def read(self, stored: dict[str, object]) -> Record:
         """Takes its fields out of `stored`: what is left over is unknown."""

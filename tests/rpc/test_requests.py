@@ -130,10 +130,15 @@ asks = st.builds(
 
 @given(asks, asks)
 def test_two_asks_have_one_payload_exactly_when_they_say_the_same(one: zpb.Ask, other: zpb.Ask) -> None:
-    def says(said: zpb.Ask) -> tuple[object, ...]:
+    def says(said: zpb.Ask) -> tuple[tuple[str, ...], int, int, bool]:
         return tuple(said.zones), said.expected_ms, said.priority, said.no_wait
 
-    assert (ask_payload(one) == ask_payload(other)) == (says(one) == says(other))
+    assert (ask_payload(*says(one)) == ask_payload(*says(other))) == (says(one) == says(other))
+
+
+def test_a_payload_stays_what_it_was_in_ledgers_that_earlier_versions_wrote() -> None:
+    written = "fb28585da11a3b2f62ad224fe1f73ee86ee8f994b5b4a9e465cdb4a23c205a54"
+    assert ask_payload(("A", "Bé"), 30_000, 2, True) == written
 
 
 @given(st.binary(max_size=300))
