@@ -17,7 +17,7 @@ from coordinator.config import CoordinatorConfig
 from coordinator.core.model import FloorSpec
 from coordinator.floor import Floor
 from coordinator.high_water import HighWater
-from coordinator.hooks import AllHooks, Hooks
+from coordinator.hooks import Hooks, all_of
 from coordinator.metrics import Metrics
 from coordinator.observe import Observation, Surroundings
 from coordinator.pending_stops import PendingStops
@@ -103,7 +103,7 @@ class Coordinator:
             marks=HighWater(marks, self.floor.site) if marks is not None else None,
             audit_file=config.audit_file(),
             outputs=(LogOutput(), *hooks),
-            hooks=AllHooks((self.observation, *((watch(self.floor.spec(), config),) if watch is not None else ()))),
+            hooks=all_of((self.observation, *((watch(self.floor.spec(), config),) if watch is not None else ()))),
         )
         self.observation.follow(self.runtime)
         self._feed = FloorFeed(self.runtime, self.floor)

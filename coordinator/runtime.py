@@ -478,7 +478,7 @@ class Runtime:
         self._hooks.committed(len(encoded), time.perf_counter() - began_s)
         self._hooks.wrote(writes, self.epoch, revision)
         for write in writes.values():
-            if isinstance(write.record, StopRecord):
+            if type(write.record) is StopRecord:
                 self.safeguards.durable(write.record)
         counter = writes.get(COUNTER_KEY)
         if counter is not None and isinstance(counter.record, CounterRecord):

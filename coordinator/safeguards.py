@@ -87,10 +87,11 @@ class Safeguards:
     def note(self, event: ev.Event, step: fx.Step) -> None:
         """Called for every step before anything of it is committed."""
         for write in step.writes:
-            if isinstance(write.record, StopRecord) and write.record.active:
-                self.hold(write.record)
-        if isinstance(event, (ev.Released, ev.Abandoned)):
-            done = any(isinstance(s.answer, (fx.Released, fx.Abandoned)) for s in step.sends)
+            record = write.record
+            if type(record) is StopRecord and record.active:
+                self.hold(record)
+        if type(event) is ev.Released or type(event) is ev.Abandoned:
+            done = [send for send in step.sends if isinstance(send.answer, (fx.Released, fx.Abandoned))]
             if done and step.writes:
                 self._leaving.append((step.seq, event.token))
         for sentence in step.alarms:
