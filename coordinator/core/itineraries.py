@@ -88,7 +88,7 @@ class Itineraries:
         travellers = self._tables.travellers
         if self._spare:
             who = heapq.heappop(self._spare)
-            travellers[who].name = agent
+            travellers[who], self._intents[who] = Traveller(agent), Intent()
         else:
             who = len(travellers)
             travellers.append(Traveller(agent))
@@ -104,8 +104,7 @@ class Itineraries:
         if traveller.route or traveller.keeps or traveller.need or traveller.travels:
             self._assign(who, (), (), travels=False)
         del self._who[traveller.name]
-        traveller.name, traveller.yields = "", False
-        intent.claim, intent.ends, intent.visits = None, (), False
+        traveller.name = ""
         heapq.heappush(self._spare, who)
 
     # -- units
