@@ -158,8 +158,10 @@ class Observation(Hooks):
             answer = send.answer
             kind = type(answer)
             self.answers[kind] += 1
+            if kind is fx.Released:
+                continue
             if kind is fx.Granted:
-                began_ms = self._waits.pop((send.agent_id, send.request_id), None)
+                began_ms = self._waits.pop((send.agent_id, send.request_id), None) if self._waits else None
                 if began_ms is not None:
                     self.wait.add((_boot_ms() - began_ms) / 1000)
             elif kind is fx.Queued:

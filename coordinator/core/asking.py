@@ -184,10 +184,12 @@ class Asking(Routing):
         session.requests[request_id] = memo
         session.requests.move_to_end(request_id)
         while len(session.requests) > self.timing.remembered_requests_max:
-            oldest = next((r for r, m in session.requests.items() if m.state is not RequestState.WAITING), None)
-            if oldest is None:
+            for oldest, known in session.requests.items():
+                if known.state is not RequestState.WAITING:
+                    del session.requests[oldest]
+                    break
+            else:
                 break
-            del session.requests[oldest]
 
     def _grant(self, waiter: Waiter, session: Session) -> None:
         token = self._next_token()

@@ -143,9 +143,9 @@ class State:
 
     def _next_token(self) -> int:
         last = self.counter
-        self.counter = CounterRecord(last.incarnation, last.counter + 1, last.confirmed)
-        self._write(self.counter)
-        return self.counter.token
+        self.counter = counter = CounterRecord(last.incarnation, last.counter + 1, last.confirmed)
+        self._write(counter)
+        return counter.token
 
     def _audit(self, action: str, actor: str, reason: str, subjects: Iterable[str], recorded_at: str) -> None:
         seq = self.audit[-1].seq + 1 if self.audit else 1

@@ -196,22 +196,23 @@ class SessionStream:
 
     async def _handle(self, request: zpb.SessionRequest) -> None:
         """Submits a frame's operations, a few at a time: a stop does not wait for all of a large frame."""
-        self._check_frame(request)
-        self._frame = request.frame
+        operations = request.operations
+        self._check_frame(request, len(operations))
+        self._frame = frame = request.frame
         now_ms, spoke = self._runtime.now_ms(), False
-        for index, operation in enumerate(request.operations):
+        for index, operation in enumerate(operations):
             if index and index % OPERATIONS_AT_ONCE == 0:
                 await asyncio.sleep(0)
                 now_ms = self._runtime.now_ms()
             spoke = self._submit(operation, index, now_ms) or spoke
-        self._runtime.heard(self._conn, request.frame, spoke=spoke)
-        cost = max(1, len(request.operations))
-        self._uncommitted.append((request.frame, cost))
+        self._runtime.heard(self._conn, frame, spoke=spoke)
+        cost = max(1, len(operations))
+        self._uncommitted.append((frame, cost))
         self._uncommitted_operations += cost
         self._tally.frames_in += 1
-        self._tally.operations += len(request.operations)
+        self._tally.operations += len(operations)
 
-    def _check_frame(self, request: zpb.SessionRequest) -> None:
+    def _check_frame(self, request: zpb.SessionRequest, count: int) -> None:
         size, limit = request.ByteSize(), self._limits.frame_bytes
         if size > limit:
             raise RequestRefused(
@@ -219,7 +220,7 @@ class SessionStream:
                 f"frame {request.frame} has {size} bytes; at most {limit} are read.",
                 (("field", "frame"), ("value", f"{size} bytes"), ("limit", str(limit))),
             )
-        count, most = len(request.operations), self._limits.operations_per_frame
+        most = self._limits.operations_per_frame
         if count > most:
             raise RequestRefused(
                 Refusal.FRAME_TOO_LARGE,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
 import sys
 
 import pytest
 from zonelock_cli.failures import Failure
-from zonelock_cli.serving import event_loop
+from zonelock_cli.serving import GRPC_EXPERIMENTS, event_loop, settle_grpc
 
 
 async def loop_module() -> str:
@@ -32,3 +33,14 @@ def test_a_missing_uvloop_ends_in_what_to_install(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(Failure) as refused:
         event_loop("uvloop")
     assert "pip install zonelock[uvloop]" in refused.value.remedy
+
+
+@pytest.mark.parametrize(("chosen", "kept"), [(None, GRPC_EXPERIMENTS), ("", ""), ("other", "other")])
+def test_grpc_polls_without_its_event_engine_unless_somebody_chose(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, kept: str
+) -> None:
+    monkeypatch.setenv("GRPC_EXPERIMENTS", chosen or "")
+    if chosen is None:
+        monkeypatch.delenv("GRPC_EXPERIMENTS")
+    settle_grpc()
+    assert os.environ["GRPC_EXPERIMENTS"] == kept
