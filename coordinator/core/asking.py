@@ -108,10 +108,7 @@ class Asking(Routing):
             )
 
     def _holds_live(self, agent_id: str, zone: str) -> bool:
-        for unit in self.units.of(zone):
-            if unit.agent_id == agent_id and unit.state is UnitState.HELD:
-                return True
-        return False
+        return agent_id in [u.agent_id for u in self.units.of(zone) if u.state is UnitState.HELD]
 
     def _answer_repeat(self, event: ev.Asked, session: Session, memo: RequestMemo) -> None:
         """A repeat gets the current state, never a stored answer."""

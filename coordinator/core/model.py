@@ -269,8 +269,9 @@ class Mark:
         """The farther of both. Fences and revisions compare within one incarnation only: a restored store counts on
         from its copy.
         """
-        near, far = sorted((self, other), key=lambda mark: (mark.incarnation, mark.epoch, mark.revision))
-        return Mark(far.epoch, far.revision, max(near.token, far.token))
+        mine = (self.incarnation, self.epoch, self.revision)
+        far = other if mine <= (other.incarnation, other.epoch, other.revision) else self
+        return Mark(far.epoch, far.revision, max(self.token, other.token))
 
 
 NOTHING_SEEN = Mark()

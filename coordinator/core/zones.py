@@ -143,9 +143,9 @@ class Units:
             raise InvariantViolation(f"{before.key}: {before.state} may not become {after.state} by {move}")
         if after.token < before.token or (after.token == before.token and move in _NEW_HOLDER):
             raise InvariantViolation(f"I3: {before.key}: token {after.token} after {before.token} by {move}")
-        if before.state is _B and move is Move.GRANT:
-            if (before.agent_id, before.session) != (after.agent_id, after.session):
-                raise InvariantViolation(f"I2: {before.key}: granted while occupied by {before.agent_id}")
+        residue = before.state is _B and move is Move.GRANT
+        if residue and (before.agent_id, before.session) != (after.agent_id, after.session):
+            raise InvariantViolation(f"I2: {before.key}: granted while occupied by {before.agent_id}")
         self._store(after)
         return after
 

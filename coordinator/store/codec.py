@@ -146,10 +146,10 @@ class _Form:
         self.record_type: Callable[..., Record] = record_type
         self.values_of: Callable[[Record], tuple[object, ...]] = attrgetter(*(c.name for c in columns))
         self.head = f'{{"kind":{_dumps(kind)},"v":{SCHEMA}'
-        self.columns = [
-            (f",{_dumps(c.name)}:", _REQUIRED if c.default is MISSING else c.default, _WRITERS.get(hints[c.name], _quoted))
-            for c in columns
-        ]
+        defaults = [_REQUIRED if c.default is MISSING else c.default for c in columns]
+        writers = [_WRITERS.get(hints[c.name], _quoted) for c in columns]
+        heads = [f",{_dumps(c.name)}:" for c in columns]
+        self.columns = list(zip(heads, defaults, writers, strict=True))
         self.readers = [(c.name, c.default is MISSING, _reader(hints[c.name])) for c in columns]
 
     def stored(self, record: Record) -> str:
