@@ -137,7 +137,7 @@ def _check_count(field: str, count: int, most: int, refusal: Refusal = Refusal.B
 
 def ask_payload(zones: Sequence[str], expected_ms: int, priority: int, no_wait: bool) -> str:
     """A hash over all that an ask says, its request id excluded: the same id may only ever say the same again."""
-    said = []
+    said: list[bytes] = []
     for zone in zones:
         encoded = zone.encode()
         said += (len(encoded).to_bytes(4, "big"), encoded)
