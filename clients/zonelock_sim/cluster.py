@@ -60,9 +60,11 @@ class LocalCluster:
         fixed_ports: bool = False,
         history: Path | None = None,
         log_level: str = "warning",
+        logs: Path | None = None,
     ) -> None:
         """`settings` are further lines of every coordinator's config file; `fixed_ports`: 7600 upwards if free;
-        `history`: a folder where each coordinator writes down what happens, as `NAME.jsonl`.
+        `history`: a folder where each coordinator writes down what happens, as `NAME.jsonl`; `logs`:
+        a folder (made here) where every process's log goes, as `NAME.log`.
         """
         if not 1 <= coordinators <= MAX_COORDINATORS:
             raise SimError(f"coordinators is {coordinators}; use 1 to {MAX_COORDINATORS}, 3 is usual")
@@ -70,6 +72,7 @@ class LocalCluster:
         self._given_dir, self._assume_empty = data_dir, assume_empty
         self._settings, self._etcd_flags = tuple(settings), tuple(etcd_flags)
         self._fixed_ports, self._history, self._log_level = fixed_ports, history, log_level
+        self._logs = logs
         self._dir: Path | None = None
         self._etcd: LocalEtcd | None = None
         self.places: list[Place] = []
@@ -117,7 +120,10 @@ class LocalCluster:
 
         self._dir = self._given_dir or Path(tempfile.mkdtemp(prefix="zonelock-cluster-"))
         self._dir.mkdir(parents=True, exist_ok=True)
-        self._etcd = LocalEtcd(self._members, self._given_dir and self._dir / "etcd", flags=self._etcd_flags)
+        if self._logs is not None:
+            self._logs.mkdir(parents=True, exist_ok=True)
+        data = self._given_dir and self._dir / "etcd"
+        self._etcd = LocalEtcd(self._members, data, flags=self._etcd_flags, log_dir=self._logs)
         try:
             await self._etcd.start()
             self.places = [self._place(index, self._dir) for index in range(self._count)]
@@ -137,7 +143,7 @@ class LocalCluster:
             arguments += ["--history", str(self._history / f"{place.name}.jsonl")]
         if self._assume_empty:
             arguments.append("--assume-empty")
-        process = ServeProcess(arguments)
+        process = ServeProcess(arguments, self._logs and self._logs / f"{place.name}.log")
         ready = await process.start(NOT_READY_S)
         place.process, place.web_url = process, str(ready.get("web") or "")
 

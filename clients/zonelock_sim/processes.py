@@ -49,7 +49,9 @@ class Endpoint:
 class ServeProcess:
     """One `zonelock serve` child. When ready it prints a line of JSON: {"event": "ready", "grpc": ..., "web": ...}."""
 
-    def __init__(self, arguments: Sequence[str]) -> None:
+    def __init__(self, arguments: Sequence[str], log_file: Path | None = None) -> None:
+        """What the child logs is appended to `log_file`, where there is one."""
+        self._log_file = log_file
         self.command = (sys.executable, "-m", "zonelock_cli", "serve", *arguments)
         self._process: asyncio.subprocess.Process | None = None
         self._log: deque[str] = deque(maxlen=KEPT_LINES)
@@ -141,8 +143,13 @@ class ServeProcess:
     async def _read_log(self) -> None:
         process, _ = self._started()
         stderr = process.stderr
-        while stderr is not None and (line := await stderr.readline()):
-            self._log.append(line.decode(errors="replace").rstrip())
+        with contextlib.ExitStack() as stack:
+            kept = None if self._log_file is None else stack.enter_context(self._log_file.open("ab", buffering=0))
+            while stderr is not None and (line := await stderr.readline()):
+                self._log.append(line.decode(errors="replace").rstrip())
+                if kept is not None:
+                    with contextlib.suppress(OSError):  # a full disk costs lines of log, not the coordinator its pipe
+                        kept.write(line)
 
     def _started(self) -> tuple[asyncio.subprocess.Process, asyncio.Future[dict[str, object]]]:
         if self._process is None or self._ready is None:

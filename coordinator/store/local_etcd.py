@@ -68,8 +68,10 @@ class LocalEtcd:
         *,
         flags: Sequence[str] = (),
         tls: TlsFiles | None = None,
+        log_dir: Path | None = None,
     ) -> None:
-        """`flags` are further etcd flags for every member. With `tls` the members speak nothing else, among themselves
+        """`flags` are further etcd flags for every member; their logs go to `log_dir` (it exists), else beside their
+        data. With `tls` the members speak nothing else, among themselves
         too, show its certificate (which must name 127.0.0.1) and want one of its authority from everybody.
 
         Raises ValueError.
@@ -78,7 +80,7 @@ class LocalEtcd:
             raise ValueError(f"members is {members}, and must be 1 to {MAX_MEMBERS}; 3 is usual")
         self._count = members
         self._flags = tuple(flags)
-        self._tls = tls
+        self._tls, self._log_dir = tls, log_dir
         self._keep = data_dir is not None
         self._given_dir = None if data_dir is None else Path(data_dir)
         self._dir: Path | None = None
@@ -271,7 +273,7 @@ class LocalEtcd:
         return self._dir
 
     def _log_path(self, index: int) -> Path:
-        return self._require_dir() / f"{self._members[index].name}.log"
+        return (self._log_dir or self._require_dir()) / f"{self._members[index].name}.log"
 
     def _tail(self, index: int) -> str:
         return self._log_path(index).read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")

@@ -84,10 +84,15 @@ async def test_a_cluster_starts_says_where_it_listens_and_leaves_nothing_behind(
         assert told["leader"] in {c["name"] for c in ready["coordinators"]}
         assert len(told["store_members"]) == 3
         assert sorted(c["name"] for c in told["coordinators"]) == ["c0", "c1", "c2"]
+        assert ready["logs"] == str(tmp_path / "data" / "logs")
     finally:
         up.send_signal(signal.SIGTERM)
         await asyncio.wait_for(up.communicate(), 60)
     assert up.returncode == 0
+    logs = tmp_path / "data" / "logs"
+    assert "leading, epoch" in "".join((logs / f"c{i}.log").read_text() for i in range(3))
+    assert all((logs / name).stat().st_size for name in sorted(p.name for p in logs.iterdir()))
+    assert len(list(logs.iterdir())) == 6
     for pid in pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def up(view: View, coordinators: int, members: int, data_dir: Path | None, floor
     """Start three coordinators on three etcd members here, until Ctrl-C or SIGTERM.
 
     For trying out: everything on one machine survives the death of any one process and nothing else. The floor of a new
-    ledger is taken as empty.
+    ledger is taken as empty. Every process's log stays in the folder that is named.
     """
     from zonelock_sim.cluster import LocalCluster
     from zonelock_sim.options import SimError
@@ -62,9 +63,18 @@ def up(view: View, coordinators: int, members: int, data_dir: Path | None, floor
             Floor.load(floor)
         except FloorError as error:
             raise floor_failure(error, "Mend the floor; nothing was started.") from error
-    made = LocalCluster(floor, coordinators=coordinators, etcd_members=members, data_dir=data_dir, fixed_ports=True)
+    logs = data_dir / "logs" if data_dir is not None else Path(tempfile.mkdtemp(prefix="zonelock-cluster-logs-"))
+    made = LocalCluster(
+        floor,
+        coordinators=coordinators,
+        etcd_members=members,
+        data_dir=data_dir,
+        fixed_ports=True,
+        log_level="info",
+        logs=logs,
+    )
     try:
-        asyncio.run(_run(made, view))
+        asyncio.run(_run(made, view, logs))
     except SimError as error:
         message, _, remedy = str(error).partition("; ")
         raise Failure(ExitCode.FAILURE, message, remedy or "Look at what it said above; is etcd installed?") from error
@@ -75,7 +85,7 @@ def up(view: View, coordinators: int, members: int, data_dir: Path | None, floor
         raise Failure(ExitCode.UNAVAILABLE, message, remedy or "Install etcd.", reason="STORE_UNAVAILABLE") from error
 
 
-async def _run(made: LocalCluster, view: View) -> None:
+async def _run(made: LocalCluster, view: View, logs: Path) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,7 +96,7 @@ async def _run(made: LocalCluster, view: View) -> None:
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            _announce(made, view)
+            _announce(made, view, logs)
             await waiting
     finally:
         for task in (starting, waiting):
@@ -96,20 +106,20 @@ async def _run(made: LocalCluster, view: View) -> None:
         await made.stop()
 
 
-def _announce(made: LocalCluster, view: View) -> None:
+def _announce(made: LocalCluster, view: View, logs: Path) -> None:
     coordinators = [
         {"name": p.name, "grpc": p.listen, "web": p.web_url, "pid": made.pid(i)} for i, p in enumerate(made.places)
     ]
     pids = made.etcd.pids
     etcd = [{"endpoint": endpoint, "pid": pids[i]} for i, endpoint in enumerate(made.etcd.endpoints)]
     if view.json:
-        view.document({"event": "ready", "target": made.target, "coordinators": coordinators, "etcd": etcd})
+        told = {"event": "ready", "target": made.target, "coordinators": coordinators, "etcd": etcd, "logs": str(logs)}
+        view.document(told)
         return
-    first = coordinators[0]
     rows = [(str(c["name"]), f"{c['grpc']:<17} pid {c['pid']:<8} map {c['web']}") for c in coordinators]
     rows += [(f"etcd {i}", f"{e['endpoint']:<17} pid {e['pid']}") for i, e in enumerate(etcd)]
-    view.block([*rows, ("agents", f'connect("{made.target}", ...)')])
-    view.say(f"\ntry next: zonelock cluster status --server {first['grpc']}")
+    view.block([*rows, ("agents", f'connect("{made.target}", ...)'), ("logs", str(logs))])
+    view.say(f"\ntry next: zonelock cluster status --server {made.target}")
     view.say(f"          zonelock sim --server {made.target} --agents 7      (agents at work)")
     view.say("          kill -9 PID of whichever leads, then look again      (Ctrl-C ends everything)")
 
