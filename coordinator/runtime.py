@@ -388,7 +388,9 @@ class Runtime:
         self.epoch = loaded.epoch
         ledger = codec.decode_ledger(loaded)
         self._archive.loaded(loaded.records)
-        self._outlets.fail_all(Refusal.COMMIT_UNCERTAIN, "the coordinator has reloaded its ledger; ask again")
+        self._outlets.fail_all(
+            Refusal.COMMIT_UNCERTAIN, "a commit's outcome was not known; the coordinator has reloaded its ledger"
+        )
         now_ms = self.now_ms()
         self._backlog.clear()
         self._outlets.forget_owed()
@@ -518,7 +520,10 @@ class Runtime:
         """Rewrites the fence so that no delayed transaction can still apply, then reloads. Stops leave meanwhile."""
         log.warning("starting over from %s: %s", self._store.name, error)
         self._set_leading(False)
-        self._outlets.fail_all(Refusal.COMMIT_UNCERTAIN, "the last commit's outcome is not known; ask again")
+        self._outlets.fail_all(
+            Refusal.COMMIT_UNCERTAIN,
+            "the last commit's outcome is not known; the coordinator rewrites its fence and reloads its ledger",
+        )
         self._backlog.clear()
         while True:
             try:

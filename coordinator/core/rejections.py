@@ -203,8 +203,10 @@ REFUSALS: dict[Refusal, RefusalEntry] = {
     Refusal.STORE_UNAVAILABLE: RefusalEntry(_U, "The store cannot commit.", "Ask again; nothing was granted.", 500),
     Refusal.COMMIT_UNCERTAIN: RefusalEntry(
         _U,
-        "The commit's outcome is not known.",
-        "Ask again with the same request id; the answer is the current state.",
+        "The store did not say whether it applied a commit. The coordinator finds out by itself: it rewrites its fence "
+        "and reloads the ledger.",
+        "Ask again with the same request id: the answer is the current state. Where this lasts, etcd lacks a quorum "
+        "or is slow: `zonelock cluster status` shows its members.",
         500,
     ),
     Refusal.INTERNAL: RefusalEntry(Code.INTERNAL, "A bug in the coordinator.", "Report it with the coordinator's log."),
