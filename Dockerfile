@@ -1,4 +1,4 @@
-# One image for coordinators and simulated agents. Exactly the versions of requirements.lock; not root; nothing to build at run time.
+# One image for coordinators, edge nodes and simulated agents. Exactly the versions of requirements.lock; not root; nothing to build at run time.
 #   docker build -t zonelock .        docker run --rm -p 127.0.0.1:7600:7600 -p 127.0.0.1:7680:7680 zonelock
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_INPUT=1

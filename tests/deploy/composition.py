@@ -27,7 +27,14 @@ from urllib.request import urlopen
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PORTS = {"etcd": (2379, 2380), "coordinator": (7600, 7680), "prometheus": (9090,), "agents": (), "grafana": (3000,)}
+PORTS = {
+    "etcd": (2379, 2380),
+    "coordinator": (7600, 7680),
+    "prometheus": (9090,),
+    "agents": (),
+    "edge": (),
+    "grafana": (3000,),
+}
 UPSTREAM_ENTRYPOINTS = {"prom/prometheus": ["/bin/prometheus"], "quay.io/coreos/etcd": []}
 """What the upstream images run before `command`. Grafana is not on this machine: its files are checked instead."""
 NOT_RUN = ("grafana",)
@@ -165,6 +172,9 @@ class Composition:
     def _folders(self, service: str) -> dict[str, Path]:
         """Where each mount of the service lies here; a folder of the repository as a copy with addresses replaced."""
         found = {}
+        for mount in set(self.services[service].get("tmpfs", [])) - {"/tmp"}:
+            found[mount] = self.folder / f"{service}-tmpfs{mount.replace('/', '-')}"
+            found[mount].mkdir(mode=0o700, exist_ok=True)
         for volume in self.services[service].get("volumes", []):
             source, mount = volume.split(":")[:2]
             found[mount] = self.folder / source.removeprefix("./").replace("/", "-")

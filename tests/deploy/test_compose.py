@@ -11,6 +11,7 @@ import json
 import math
 import re
 import subprocess
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from deploy.composition import NOT_RUN, Composition, compose, instruction
+from deploy.composition import HEALTHY_S, NOT_RUN, Composition, compose, instruction
 
 from coordinator.metrics import TABLE
 from coordinator.store.etcd_client import fit_for_production
@@ -130,6 +131,7 @@ async def bring_up(site: Composition) -> None:
         site.start(name)
     await site.until_healthy(*COORDINATORS)
     site.start("agents")
+    site.start("edge")
     assert {*site.processes, *NOT_RUN} == set(site.services), "a service of the compose file is not run here"
 
 
@@ -145,7 +147,8 @@ async def test_every_command_runs_and_the_dashboard_gets_its_data(site: Composit
         assert await site.query(query), f"no data for {query}"
     assert site.processes["agents"].poll() is None, site.log("agents")
     # In the reverse order, as compose ends them; all of ours in good order.
-    for name in ("agents", *COORDINATORS):
+    await findings_of(site, "heartbeat")
+    for name in ("agents", "edge", *COORDINATORS):
         assert site.end(name) == 0, (name, site.ended[name], site.log(name))
 
 
@@ -175,6 +178,37 @@ async def test_the_alerts_fire_when_the_site_breaks(site: Composition) -> None:
 async def leads(site: Composition, name: str) -> bool:
     rows = await site.query(f'zonelock_is_leader{{instance="{site.address(name, 7680)}"}} == 1')
     return bool(rows)
+
+
+async def findings_of(site: Composition, kind: str) -> list[dict[str, Any]]:
+    """What the edge node has kept, once there is such a line."""
+    give_up = time.monotonic() + HEALTHY_S
+    path = site.folder / "edge" / "findings.jsonl"
+    while True:
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        found = [told for told in map(json.loads, lines) if told["kind"] == kind]
+        if found:
+            return found
+        assert site.processes["edge"].poll() is None, site.log("edge")
+        assert time.monotonic() < give_up, f"no {kind}: {site.log('edge')}"
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.slow
+async def test_the_edge_node_finds_the_bearing_that_fails(site: Composition) -> None:
+    """Without coordinators, too: it looks on, and keeps what it finds."""
+    for volume in site.services["edge"]["volumes"]:
+        assert volume.split(":")[0] in ("./deploy/edge", "edge")
+    site.start("edge")
+    config = site.folder / "deploy-edge" / "node.yaml"
+    text = config.read_text("utf-8")
+    assert "after_s: 60, wear_s: 60" in text
+    site.end("edge")
+    config.write_text(text.replace("after_s: 60, wear_s: 60", "after_s: 27, wear_s: 5"), encoding="utf-8")
+    site.start("edge")
+    (first, *_) = await findings_of(site, "anomaly")
+    assert first["source"] == "spindle"
+    assert site.end("edge") == 0
 
 
 async def test_the_image_by_itself_serves_and_is_healthy(site: Composition) -> None:
