@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from edge_node.channels import Channel
 from edge_node.sources.base import Block, Nature, Problems, SourceError
@@ -70,6 +69,10 @@ class BearingSource:
         gains: Sequence[float] | None = None,
         seed: int = 0,
     ) -> None:
+        # Imported by whoever makes such a source: it takes half a second, and every child of every node looks in here.
+        from scipy.signal import lfilter
+
+        self._resonate = lfilter
         self.channels, self.rate_hz, self.damage = tuple(channels), rate_hz, damage
         self.problems = Problems()
         if not 0 < damage.resonance_hz < rate_hz / 2:
@@ -112,7 +115,7 @@ class BearingSource:
         """The next `frames` frames, (frames, channels), float32."""
         times = (self._index + np.arange(frames)) / self.rate_hz
         strikes = self._strikes(frames)
-        rung, self._ringing = lfilter(self._b, self._a, strikes, zi=self._ringing)
+        rung, self._ringing = self._resonate(self._b, self._a, strikes, zi=self._ringing)
         common = rung + self._imbalance * np.sin(2 * np.pi * self.damage.shaft_hz * times)
         noise = self._noise_rng.standard_normal((frames, len(self.channels)), np.float32) * np.float32(self._noise)
         self._index += frames
