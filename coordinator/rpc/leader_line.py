@@ -74,6 +74,11 @@ class LeaderLine:
         return self._opened and (not self._up or (named is not None and named.ours))
 
     @property
+    def handed_over(self) -> bool:
+        named = self._runtime.standby.successor
+        return self._opened and not self._up and named is not None and named.ours
+
+    @property
     def yields_until_ms(self) -> int:
         named = self._runtime.standby.successor
         return 0 if named is None or named.ours else named.until_ms

@@ -336,10 +336,9 @@ class EtcdStore:
         compare = [etcd_txn.unchanged(self._leader_key, 0)]
         if vacancy.leader is not None:
             # A leader whose tick moved since is alive, whatever its streams look like.
-            compare = [
-                etcd_txn.unchanged(self._leader_key, vacancy.leader.mod_revision),
-                etcd_txn.unchanged(self._tick_key, vacancy.tick_revision),
-            ]
+            compare = [etcd_txn.unchanged(self._leader_key, vacancy.leader.mod_revision)]
+            if not vacancy.handed_over:
+                compare.append(etcd_txn.unchanged(self._tick_key, vacancy.tick_revision))
         put = etcd_txn.put(self._leader_key, self._leader_value, lease.id)
         # The ledger comes with the fence that proves it: nobody else can write it from this revision on.
         page = etcd_txn.get_page(self._ledger, etcd_txn.end_of(self._ledger), limit=PAGE_KEYS, revision=0)

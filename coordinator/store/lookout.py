@@ -31,12 +31,14 @@ STANDBY_POLL_S = 3.0
 class Vacancy:
     """What a take-over compares: the leader key's mod_revision (0: absent), and the tick's where a leader is replaced.
 
-    `ours`: the key was left there by an earlier attempt of this very process.
+    `ours`: the key was left there by an earlier attempt of this very process. `handed_over`: the leader gave it to this
+    process, so its tick may have moved since it was last seen.
     """
 
     leader: kv_pb2.KeyValue | None = None
     tick_revision: int = 0
     ours: bool = False
+    handed_over: bool = False
 
 
 class Seen(Enum):
@@ -101,7 +103,9 @@ class Lookout:
                 return Vacancy(leader, ours=True)
             match await self._watch(revision):
                 case Seen.FALLEN:
-                    return Vacancy() if leader is None else Vacancy(leader, self.succession.tick_revision)
+                    if leader is None:
+                        return Vacancy()
+                    return Vacancy(leader, self.succession.tick_revision, handed_over=self._handed_over)
                 case Seen.GONE if now_ms() >= self._yields_until_ms:
                     return Vacancy()
 
@@ -115,6 +119,10 @@ class Lookout:
     @property
     def _closed(self) -> bool:
         return self._line is not None and self._line.closed
+
+    @property
+    def _handed_over(self) -> bool:
+        return self._line is not None and self._line.handed_over
 
     @property
     def _yields_until_ms(self) -> int:
@@ -158,7 +166,9 @@ class Lookout:
         watch.add_done_callback(lambda _: self._look.set())
         try:
             while seen is Seen.NOTHING and not watch.done():
-                due_ms = self.succession.due_ms(closed=self._closed, yields_until_ms=self._yields_until_ms)
+                due_ms = self.succession.due_ms(
+                    closed=self._closed, handed_over=self._handed_over, yields_until_ms=self._yields_until_ms
+                )
                 if due_ms is not None and due_ms <= now_ms():
                     return Seen.FALLEN
                 with suppress(TimeoutError):

@@ -81,6 +81,10 @@ class LeaderLine(Protocol):
         """
 
     @property
+    def handed_over(self) -> bool:
+        """The leader named this process its successor, and has ended their stream: it decides nothing any more."""
+
+    @property
     def yields_until_ms(self) -> int:
         """The leader named another standby its successor, which has the first try until then (CLOCK_BOOTTIME); or 0."""
 

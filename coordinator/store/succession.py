@@ -4,8 +4,8 @@ The rule: the standby's own stream to the leader has *closed* (silence says noth
 for STALE_MS, and the leader has had its minimum tenure, which doubles while leaders follow each other quickly. The
 take-over itself compares the fence and the tick that were seen here, so a mistaken belief changes nothing. A leader
 that is frozen or cut off keeps its streams open: it falls by its lease. A leader that ends in good order names one
-standby; the others leave it the first try for a moment, so that agents who were sent there arrive once. Never imports a
-store.
+standby, which takes over as soon as the leader has ended their stream; the others leave it the first try for a moment,
+so that agents who were sent there arrive once. Never imports a store.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Succession:
         if revision > self.tick_revision:
             self.tick_revision, self.tick_seen_ms = revision, now_ms
 
-    def due_ms(self, *, closed: bool, yields_until_ms: int = 0) -> int | None:
+    def due_ms(self, *, closed: bool, handed_over: bool = False, yields_until_ms: int = 0) -> int | None:
         """From when on the lead may be tried for; None when only the leader's lease can end its lead."""
-        if self.leader is None:
+        if self.leader is None or handed_over:
             return yields_until_ms
         if not closed:
             return None

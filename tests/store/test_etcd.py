@@ -312,6 +312,7 @@ class ScriptedLine:
 
     def __init__(self) -> None:
         self.closed = False
+        self.handed_over = False
         self.yields_until_ms = 0
         self.followed: list[str] = []
 
@@ -411,3 +412,24 @@ async def test_a_standby_leaves_the_first_try_to_the_named_successor_and_leads_w
         await first.resign()
         await waiting
     assert boottime_ms() >= line.yields_until_ms
+
+
+async def test_the_named_successor_takes_the_key_over_while_it_is_there(etcd_bench: Bench) -> None:
+    """Whatever the tick does: the leader said that it decides nothing any more, and the fence holds if it does."""
+    first = await leading(etcd_bench, "first")
+    heir, line = etcd_bench.open_etcd("heir"), ScriptedLine()
+    look, changed = heir.follow_by(line), asyncio.Event()
+    heir.on_standing.append(changed.set)
+    waiting = asyncio.create_task(heir.lead())
+    async with asyncio.timeout(PATIENCE_S), ticking(first):
+        while heir.leader is None:
+            await changed.wait()
+            changed.clear()
+        line.closed = line.handed_over = True
+        look()
+        await waiting
+        with pytest.raises(Fenced, match="heir leads now"):
+            await first.commit({"n": b"1"})
+    await first.resign()  # the lease that ends is not the key's any more
+    await heir.load()
+    await heir.commit({})
