@@ -117,6 +117,8 @@ class _Exclusion:
         # What it lists was not given back after all: a client that begins anew uses it, another says so once more.
         self.returned -= {(agent, token, zone) for token, zone in listed}
         kept = {token for token, _ in listed}
+        for token in sorted(kept):
+            self.winding_down.pop((agent, token), None)
         for token in sorted({t for told in self.may.values() for a, t in told if a == agent and t not in kept}):
             self._wind_down(line, agent, token)  # a grant that is not listed is lost, and its holder knows
         for (who, token), zones in self.withdrawn.items():
@@ -190,6 +192,14 @@ class _Exclusion:
             for key in [k for k in told if k[0] == agent and token in (None, k[1])]:
                 told[key] = min(told[key], until)
                 self.winding_down[key] = until
+        if agent not in self.moving:
+            self._stands(agent)
+
+    def _stands(self, agent: str) -> None:
+        """What it had to give up it has given up: when it moves again, that is under something else."""
+        for told in self.may.values():
+            for key in [k for k in told if k[0] == agent and k in self.winding_down]:
+                del told[key]
 
     def _suspended(self, line: Line) -> None:
         """No frame is acknowledged any more: whatever is not listed to its agent again ends with the agent's link."""
@@ -205,10 +215,7 @@ class _Exclusion:
         agent, what, zone = line["agent"], line["what"], line.get("zone")
         if what in ("stop", "removed"):
             self.moving.discard(agent)
-            # What it had to give up it has given up: when it moves again, that is under something else.
-            for told in self.may.values():
-                for key in [k for k in told if k[0] == agent and k in self.winding_down]:
-                    del told[key]
+            self._stands(agent)
         elif what == "start":
             self.moving.add(agent)
         if what == "removed":

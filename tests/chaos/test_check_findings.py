@@ -134,8 +134,10 @@ def a_grant_that_a_welcome_lists_is_not() -> Hand:
     return takes_its_place_again_and_leaves_it(comes_back(1)).at(1_000).grant("V2", 3, "A")
 
 
-def loses_its_grant_under_way(*, stands: bool) -> Hand:
+def loses_its_grant_under_way(*, stands: bool, before: bool = False) -> Hand:
     h = Hand().confirmed().agent("V1", "boot", stop_ms=500).grant("V1", 1, "A").body("V1", "start").at(1_000)
+    if before:
+        h.body("V1", "stop")
     h.agent("V1", "lost", token=1)
     if stands:
         h.body("V1", "stop")
@@ -148,9 +150,34 @@ def who_has_stood_since_it_gave_up_moves_under_something_else() -> Hand:
     return loses_its_grant_under_way(stands=True)
 
 
+@legal("I1")
+def who_stood_when_it_gave_up_moves_under_something_else() -> Hand:
+    return loses_its_grant_under_way(stands=False, before=True)
+
+
 @illegal("I1", "may enter besides: V1, V2")
 def who_has_not_stood_yet_may_still_roll_in() -> Hand:
     return loses_its_grant_under_way(stands=False)
+
+
+def enters_under_what_was_extended(*, listed: bool) -> Hand:
+    """V1 has given its grant up, begins anew, and extends it."""
+    h = Hand().confirmed().send("V1", "ask", frame=1).grant("V1", 1, "A", echo_frame=1, ms=2_000).at(100)
+    h.body("V1", "start").agent("V1", "lost", token=1).send("V1", "hello", frame=2)
+    if listed:
+        h.deliver("V1", "welcome", grants=[{**LISTED, "remaining_ms": 1_900}], echo_frame=2)
+    h.send("V1", "extend", frame=3, token=1).deliver("V1", "extended", token=1, remaining_ms=8_000, echo_frame=3)
+    return h.at(5_000).body("V1", "enter", "A")
+
+
+@legal("I1")
+def a_grant_that_is_listed_again_can_be_extended() -> Hand:
+    return enters_under_what_was_extended(listed=True)
+
+
+@illegal("I1", "had to stand since")
+def a_grant_that_was_given_up_is_not_extended_by_a_late_answer() -> Hand:
+    return enters_under_what_was_extended(listed=False)
 
 
 # -- clearances, requests, promises ---------------------------------------------------------------------------------
