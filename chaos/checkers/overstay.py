@@ -193,7 +193,9 @@ class _Overstay:
     def _leadership(self, line: Line) -> None:
         if line.kind == "takeover":
             self.leader = Leader(line["coord"], line.t, line.t, line.t)
-            self.tripped.clear()
+            # Stops that the ledger keeps are tripped already; what they end may be said only now.
+            active = [stop_id for stop_id, stop in self.ledger.stops.items() if stop["active"]]
+            self.tripped = {int(s.partition(":")[2]) for s in active if s.startswith("deadline:")}
             self.holds.clear()
             for unit in self.ledger.units.values():
                 if unit["state"] == "HELD":

@@ -90,7 +90,7 @@ def routes_match_units(machine: Machine) -> list[str]:
 
 def latched(machine: Machine) -> list[str]:
     """I5: nothing in the scope of an active stop is held, or, while it winds down, nothing granted after it
-    latched; an ended stop names who reset it and why.
+    latched; who is in the scope holds nothing elsewhere either; an ended stop names who reset it and why.
     """
     found: list[str] = []
     unwound = {stop.stop_id: stop.token for stop in machine.winding_down}
@@ -101,6 +101,13 @@ def latched(machine: Machine) -> list[str]:
                     f"I5: {unit.key} is held by {unit.agent_id} under active stop {stop.stop_id}"
                     for unit in machine.units.of(zone)
                     if unit.state is UnitState.HELD and unit.token > unwound.get(stop.stop_id, 0)
+                )
+            if stop.stop_id not in unwound:
+                found.extend(
+                    f"I5: {unit.key} is held by {unit.agent_id}, which is in the scope of active stop {stop.stop_id}"
+                    for agent_id in sorted(machine.affected(stop))
+                    for unit in machine.units.of_agent(agent_id)
+                    if unit.state is UnitState.HELD
                 )
         elif not (stop.reset_by and stop.reset_reason):
             found.append(f"I5: stop {stop.stop_id} ended without a named operator and a reason")

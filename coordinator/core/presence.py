@@ -69,6 +69,7 @@ class Presence(Stopping):
 
     def _inherit(self) -> None:
         """Rebuilds grants from HELD units; those that a stop had ended before its own writes were all made end now."""
+        affected = {stop.stop_id: self.affected(stop) for stop in self.stops.active()}
         held: dict[int, list[UnitRecord]] = {}
         for unit in self.units:
             if unit.state is UnitState.BLOCKED and unit.remaining_ms:
@@ -77,7 +78,7 @@ class Presence(Stopping):
                 held.setdefault(unit.token, []).append(unit)
         for token in sorted(held):
             units = held[token]
-            cause = self._ended_by_stop(token, units)
+            cause = self._ended_by_stop(token, units[0].agent_id, affected)
             if cause is not None:
                 left_ms = units[0].remaining_ms if cause is BlockCause.STOPPED else 0
                 if left_ms:
@@ -87,11 +88,12 @@ class Presence(Stopping):
             else:
                 self._inherit_grant(token, units)
 
-    def _ended_by_stop(self, token: int, units: list[UnitRecord]) -> BlockCause | None:
+    def _ended_by_stop(self, token: int, holder: str, affected: dict[str, set[str]]) -> BlockCause | None:
+        """A stop ends every grant of whom it affects, wherever that is; none was granted to them since."""
         for stop in self.stops.active():
             if stop.stop_id == deadline_stop_id(token):
                 return BlockCause.OVERDUE
-            if token <= stop.token and any(self.stops.covers(stop, u.zone) for u in units):
+            if token <= stop.token and holder in affected[stop.stop_id]:
                 return BlockCause.STOPPED
         return None
 

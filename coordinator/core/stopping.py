@@ -75,9 +75,7 @@ class Stopping(Holding):
         self._changes.stops.add(stop.stop_id)
         scope = self.stops.zones_in(stop)
         self._changes.zones.update(scope)
-        affected = {
-            u.agent_id for z in scope for u in self.units.of(z) if u.state in (UnitState.HELD, UnitState.BLOCKED)
-        }
+        affected = self.affected(stop)
         if overdue is not None:
             affected.add(overdue.agent_id)
         aftermath = Aftermath(stop, scope, sorted(affected), overdue)
@@ -86,6 +84,11 @@ class Stopping(Holding):
             self._tell_stop(agent_id, raised)
         self._aftermaths.append(aftermath)
         return stop
+
+    def affected(self, stop: StopRecord) -> set[str]:
+        """Agents that hold or occupy anything in the stop's scope."""
+        units = (unit for zone in self.stops.zones_in(stop) for unit in self.units.of(zone))
+        return {unit.agent_id for unit in units if unit.state in (UnitState.HELD, UnitState.BLOCKED)}
 
     def _tell_stop(self, agent_id: str, raised: fx.StopRaised) -> None:
         session = self.sessions.get(agent_id)

@@ -309,6 +309,25 @@ def a_grant_of_an_old_copy_after_it_was_found_out() -> Hand:
     return h.emit("V1", "welcome", grants=[LISTED])
 
 
+def blocked_as_overdue_after_a_takeover(*, tripped: bool) -> Hand:
+    """The stop became durable and its leader did not hear of that; the next one ends the hold."""
+    h = Hand().confirmed().commit(held("A", "V1", 1, ms=1_000)).at(1_200)
+    if tripped:
+        stop = {"stop_id": "deadline:1", "active": True, "cause": "OVERDUE", "groups": ["west"]}
+        h.step(stops=[stop], stop_to=["V1"]).commit(stops=[stop], outcome="lost", applied=True)
+    return h.at(1_900).leads(epoch=2).step(unit("A", "BLOCKED", "V1", 1, cause="OVERDUE"))
+
+
+@legal("I6")
+def a_hold_that_was_tripped_by_the_leader_before() -> Hand:
+    return blocked_as_overdue_after_a_takeover(tripped=True)
+
+
+@illegal("I6", "is overdue (token 1) and no stop is tripped")
+def a_hold_that_nobody_tripped() -> Hand:
+    return blocked_as_overdue_after_a_takeover(tripped=False)
+
+
 @CASES.of_refused()
 def test_an_illegal_history_is_refused_in_words(invariant: str, says: str, made: Made) -> None:
     must_refuse(invariant, says, made)
@@ -319,7 +338,7 @@ def test_a_legal_history_is_accepted_by_every_checker(made: Made) -> None:
     must_accept(made)
 
 
-@pytest.mark.parametrize("invariant", ["I1", "I2", "I3", "I4", "I5"])
+@pytest.mark.parametrize("invariant", ["I1", "I2", "I3", "I4", "I5", "I6"])
 def test_no_case_is_let_pass_without_a_neighbour_that_is_not(invariant: str) -> None:
     refused, accepted = CASES.shares(invariant)
     assert refused >= 1 and accepted >= 1

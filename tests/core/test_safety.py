@@ -560,6 +560,20 @@ def test_a_grant_under_a_stop_that_was_told_and_never_wound_down_is_ended_by_the
     assert only(bench.clear("A"), fx.ZonesCleared).zones == ("A",)
 
 
+def test_a_stop_that_never_wound_down_ends_what_its_agents_hold_elsewhere_at_the_next_coordinator() -> None:
+    """Seed 25727: the overdue holder went on under a grant outside the scope, latched."""
+    bench = Bench(stops_first=True)
+    bench.hello("a")
+    bench.hello("b")
+    bench.ask("a", "A", ms=5_000)
+    bench.ask("a", "C", ms=30_000)
+    bench.ask("b", "X", ms=30_000)
+    bench.do_and_crash(bench.stop_asked(zone="A", stop_id="s"))
+    assert bench.machine.units.of("C")[0].state is UnitState.BLOCKED
+    assert bench.machine.units.of("X")[0].state is UnitState.HELD
+    assert only(bench.clear("C"), fx.Failed).refusal is Refusal.HOLDER_MAY_MOVE
+
+
 @pytest.mark.parametrize("floor", [False, True])
 @pytest.mark.parametrize("groups", [(), ("west",), ("east",), ("west", "east"), ("gone",)])
 @pytest.mark.parametrize("zones", [(), ("A",), ("C", "X"), ("A", "X"), ("nowhere",)])
