@@ -29,11 +29,9 @@ from coordinator.rpc.outbox import Outbox
 from coordinator.rpc.port import Runtime
 from coordinator.rpc.requests import event_of, request_id_of
 from coordinator.rpc.translate import Greeting, encoded_answer, failed_message
+from coordinator.rpc.turns import Turns
 
 log = logging.getLogger(__name__)
-
-OPERATIONS_AT_ONCE = 64
-"""Operations of one frame that are handled before anything else has its turn: a few milliseconds' work."""
 
 Context = grpc.aio.ServicerContext[zpb.SessionRequest, bytes]
 """Responses leave as bytes: see `Outbox`."""
@@ -43,10 +41,17 @@ class SessionStream:
     """One stream's life. The runtime's outlet for every agent that says hello on it."""
 
     def __init__(
-        self, runtime: Runtime, floor: Floor, greeting: Greeting, limits: RpcLimits, tally: Tally, context: Any
+        self,
+        runtime: Runtime,
+        floor: Floor,
+        greeting: Greeting,
+        limits: RpcLimits,
+        tally: Tally,
+        turns: Turns,
+        context: Any,
     ) -> None:
         self._runtime, self._floor, self._greeting = runtime, floor, greeting
-        self._limits, self._tally = limits, tally
+        self._limits, self._tally, self._turns = limits, tally, turns
         self._context: Context = context
         self._outbox = Outbox(limits, runtime.epoch)
         self._conn = 0
@@ -195,17 +200,19 @@ class SessionStream:
             await self._room.wait()
 
     async def _handle(self, request: zpb.SessionRequest) -> None:
-        """Submits a frame's operations, a few at a time: a stop does not wait for all of a large frame."""
+        """Submits a frame's operations, as many at a time as the turn allows: a stop does not wait for all of a large
+        frame, nor for those of many streams.
+        """
         operations = request.operations
         self._check_frame(request, len(operations))
         self._frame = frame = request.frame
-        now_ms, spoke = self._runtime.now_ms(), False
+        runtime, turns, spoke = self._runtime, self._turns, False
         for index, operation in enumerate(operations):
-            if index and index % OPERATIONS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-                now_ms = self._runtime.now_ms()
+            now_ms = runtime.now_ms()
+            if turns.is_over(now_ms):
+                now_ms = await turns.next(had_some=index > 0)
             spoke = self._submit(operation, index, now_ms) or spoke
-        self._runtime.heard(self._conn, frame, spoke=spoke)
+        runtime.heard(self._conn, frame, spoke=spoke)
         cost = max(1, len(operations))
         self._uncommitted.append((frame, cost))
         self._uncommitted_operations += cost

@@ -20,6 +20,7 @@ from coordinator.rpc.planning import Planning
 from coordinator.rpc.port import Runtime
 from coordinator.rpc.session import SessionStream
 from coordinator.rpc.translate import Greeting, floor_message
+from coordinator.rpc.turns import Turns
 from coordinator.rpc.watch import FloorFeed
 
 MAX_WATCH_INTERVAL_MS = 60_000
@@ -35,6 +36,7 @@ class ZoneService(zgrpc.ZoneServiceServicer):
         self.tally = tally
         self._floor_pb = floor_message(floor)
         self._planning = Planning(floor)
+        self._turns = Turns(runtime.now_ms)
         self._sessions: set[SessionStream] = set()
 
     def end_sessions(self, message: str) -> None:
@@ -46,7 +48,7 @@ class ZoneService(zgrpc.ZoneServiceServicer):
     async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         await self._runtime.turn()
         greeting = Greeting(self._floor.site, self._floor.hash, self._floor.version, self._runtime.machine.timing)
-        session = SessionStream(self._runtime, self._floor, greeting, self._limits, self.tally, context)
+        session = SessionStream(self._runtime, self._floor, greeting, self._limits, self.tally, self._turns, context)
         self._sessions.add(session)
         try:
             await session.run()
