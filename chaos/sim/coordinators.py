@@ -69,6 +69,8 @@ class SimCoordinator:
 
     def start(self) -> None:
         """Boots the process. Its clock begins anywhere and counts at its own rate."""
+        if self.running:
+            raise RuntimeError(f"{self.name} runs already: two of it would be a fault that no plan draws")
         world, self._boots = self.world, self._boots + 1
         rng = world.chance(f"clock {self.name} {self._boots}")
         process = Process(
@@ -115,9 +117,13 @@ class SimCoordinator:
             if not self.world.etcd.touched:
                 self.world.violate(f"{self.name}: halted over a foreign write, and there was none")
             self.kill()
-            self.world.loop.after_ms(HALT_MS, self.start)
+            self.world.loop.after_ms(HALT_MS, self._start_again)
         except Exception as error:
             self.world.violate(f"{self.name}: the runtime ended: {type(error).__name__}: {error}")
+
+    def _start_again(self) -> None:
+        if not self.running:  # a restoration may have started it before
+            self.start()
 
     def kill(self, *, power: bool = False) -> None:
         if self.process is not None and self.process.alive:
