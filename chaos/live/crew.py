@@ -10,7 +10,8 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Crew:
         self.target = target
         self.agents: list[Agent] = []
         self.grants = 0
+        self.by_agent: Counter[str] = Counter()
         self.news = asyncio.Event()
         self.granted_at: list[float] = []
         """Monotonic seconds of every grant, as its agent has it."""
@@ -62,7 +64,15 @@ class Crew:
     async def granted(self, more: int) -> None:
         """Waits until so many more grants were given; raises what ended an agent's work."""
         wanted = self.grants + more
-        while self.grants < wanted:
+        await self._until(lambda: self.grants >= wanted)
+
+    async def each_granted(self, more: int) -> None:
+        """Waits until every agent was given so many more; raises what ended an agent's work."""
+        wanted = {agent.agent_id: self.by_agent[agent.agent_id] + more for agent in self.agents}
+        await self._until(lambda: all(self.by_agent[name] >= count for name, count in wanted.items()))
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        while not reached():
             for task in self._tasks:
                 if task.done():
                     task.result()
@@ -91,6 +101,7 @@ class Crew:
                 raise AssertionError(f"{zone}: token {token} after {self._tokens[zone]}")
             self._inside[zone], self._tokens[zone] = agent_id, token
         self.grants += 1
+        self.by_agent[agent_id] += 1
         self.granted_at.append(time.monotonic())
         self.news.set()
 

@@ -41,7 +41,7 @@ class Holding(Asking):
                 )
         if zones:
             names = {u.zone for u in units}
-            wrong = [z for z in zones if z not in names]
+            wrong = [z for z in zones if z not in names and not self._granted_anew(z, token)]
             if wrong:
                 raise Refused(
                     Refusal.ZONE_NOT_IN_GRANT,
@@ -51,6 +51,12 @@ class Holding(Asking):
                 )
             units = [u for u in units if u.zone in zones]
         return session, units
+
+    def _granted_anew(self, zone: str, token: int) -> bool:
+        """Since that token's time, so nothing of it is left there. A release that was carried out just before a
+        failover is said again, and finds some of its zones in this state.
+        """
+        return zone in self.units and any(unit.token > token for unit in self.units.of(zone))
 
     def _on_released(self, event: ev.Released) -> None:
         session, units = self._holding(event, event.token, event.zones)
@@ -73,8 +79,11 @@ class Holding(Asking):
             self._move(unit, Move.RELEASE, given_back(unit))
         self._shrink(event.token, [u.zone for u in held], RequestState.RELEASED)
         self.totals.releases += bool(held)
-        given = tuple([u.zone for u in units if u.state is not UnitState.BLOCKED])
-        self._answer(event, fx.Released(event.token, given))
+        given = [u.zone for u in units if u.state is not UnitState.BLOCKED]
+        if len(event.zones) > len(units):
+            named = {u.zone for u in units}
+            given = sorted([*given, *(z for z in event.zones if z not in named)])
+        self._answer(event, fx.Released(event.token, tuple(given)))
 
     # -- proving vacancy -------------------------------------------------------------------------------------------
 

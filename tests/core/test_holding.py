@@ -38,6 +38,16 @@ def test_a_repeated_release_is_answered_as_before_and_frees_nobody_elses_zone() 
     assert bench.machine.units.of("A")[0].agent_id == "b"
 
 
+def test_a_release_said_again_after_some_of_its_zones_are_granted_anew_is_answered_as_done() -> None:
+    """Its answer was lost with the leader that carried it out; an error would be the agent's to explain."""
+    bench, token = holding("A", "B")
+    bench.release("a", token, "A", "B")
+    only(bench.ask("b", "B"), fx.Granted)
+    assert only(bench.release("a", token, "A", "B"), fx.Released).zones == ("A", "B")
+    assert bench.machine.units.of("B")[0].agent_id == "b"
+    assert only(bench.release("a", token, "A", "C"), fx.Failed).refusal is Refusal.ZONE_NOT_IN_GRANT
+
+
 def test_a_release_that_the_latest_position_contradicts_is_rejected() -> None:
     bench, token = holding("A", "B")
     bench.report("a", "B")
