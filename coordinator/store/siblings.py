@@ -39,6 +39,7 @@ async def refuse_second_ledger(client: EtcdClient, prefix: str) -> None:
             raise
         log.debug("other prefixes are not for this user to read, so it could not begin a ledger there: %s", error)
         return
+    others.pop(prefix, None)  # begun by another coordinator of this site in this very moment
     if others:
         found = " and ".join(f"{other!r} ({who})" for other, who in sorted(others.items()))
         raise LedgerElsewhere(

@@ -56,6 +56,22 @@ async def test_a_ledger_that_is_there_is_led_again_whatever_else_there_is(endpoi
         await (await begin(endpoints, prefix)).close()
 
 
+async def test_coordinators_that_begin_a_ledger_at_once_do_not_take_each_other_for_another_site(
+    endpoints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await begin(endpoints, "/zonelock")
+    client = EtcdClient(endpoints)
+
+    async def not_yet(key: bytes) -> tuple[None, int]:
+        monkeypatch.undo()  # the first look came before the other's first commit
+        return None, 1
+
+    monkeypatch.setattr(client, "read_key", not_yet)
+    await siblings.refuse_second_ledger(client, "/zonelock/")
+    await client.close()
+    await first.close()
+
+
 async def test_foreign_keys_are_no_ledger_and_are_looked_behind(
     endpoints: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
