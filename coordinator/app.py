@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import socket
@@ -16,6 +15,7 @@ from zonelock.v1 import cluster_service_pb2 as cpb
 from coordinator.config import CoordinatorConfig
 from coordinator.core.model import FloorSpec
 from coordinator.floor import Floor
+from coordinator.garbage import GarbageRounds
 from coordinator.high_water import HighWater
 from coordinator.hooks import Hooks, all_of
 from coordinator.metrics import Metrics
@@ -40,9 +40,6 @@ STOP_GRACE_S = 0.5
 RESIGN_S = 2.0
 """How long a last commit may take; a store that does not answer is left to the lease."""
 ANY_HOST = ("0.0.0.0", "[::]", "")
-
-GC_THRESHOLDS = (10_000, 10, 50)
-"""Few and short collections: a full one over 100,000 records holds the event loop for 35 ms."""
 
 
 def open_store(config: CoordinatorConfig) -> Store:
@@ -224,21 +221,6 @@ def _reachable(address: str) -> str:
     return "127.0.0.1" if host in ANY_HOST else host
 
 
-def _freeze_once() -> Callable[[bool], None]:
-    """Leaves what is loaded when this coordinator first leads out of later collections. Only once: what a reload drops
-    must be collected.
-    """
-    frozen = False
-
-    def freeze(leads: bool) -> None:
-        nonlocal frozen
-        if leads and not frozen:
-            frozen = True
-            gc.freeze()
-
-    return freeze
-
-
 async def serve(
     config: CoordinatorConfig, ready: Callable[[Coordinator], None] | None = None, watch: Watch | None = None
 ) -> None:
@@ -249,8 +231,9 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     coordinator = Coordinator(config, watch=watch)
     await coordinator.start()
-    gc.set_threshold(*GC_THRESHOLDS)
-    coordinator.runtime.on_leading.append(_freeze_once())
+    garbage = GarbageRounds()
+    garbage.start()
+    coordinator.runtime.on_leading.append(lambda leads: garbage.loaded() if leads else None)
     try:
         if ready is not None:
             ready(coordinator)
@@ -261,4 +244,5 @@ async def serve(
         for task in done:
             task.result()
     finally:
+        await garbage.stop()
         await coordinator.stop()
