@@ -1,7 +1,8 @@
 """I9, routes: whoever claimed a route and was told that it can finish, still can after every later grant.
 
 A promise stands until something else than a grant may have broken it: a claim by anybody, an ask beside what was
-claimed, a stop, an occupant whose grant ended or whose link went, a new leader. While it stands, no grant
+claimed, a stop, an occupant whose grant ended or whose link went, a new leader; or another took the last zone of both
+their routes first, for which whoever comes second waits its turn, as for any hold. While it stands, no grant
 closes a ring around its agent, and it is not told WOULD_DEADLOCK, unless it is to ask for less at once: the zone named
 to it then lies on the way that it asked for. A ring counts only where every member stands in the one zone that it
 holds, and waits for the next of its own route.
@@ -155,6 +156,10 @@ class _Promises:
         held = self._held(agent)
         while claim.left and claim.left[0] in held:
             claim.left.pop(0)
+        if not claim.left:
+            for other, theirs in self.claims.items():
+                if other != agent and theirs.left[-1:] == [zone]:
+                    theirs.promised = False
 
     # -- rings -----------------------------------------------------------------------------------------------------
 

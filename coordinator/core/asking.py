@@ -248,6 +248,7 @@ class Asking(Routing):
             self._send(waiter.conn, waiter.agent_id, waiter.request_id, self._would_deadlock(waiter, ring))
         if not len(self.queue):
             self._dirty.clear()  # nobody waits for what came free
+        waits_for: dict[tuple[int, int], set[str]] = {}
         while self._dirty:
             dirty, self._dirty = self._dirty, set()
             for waiter in self.queue.waiting_for(dirty):
@@ -257,11 +258,15 @@ class Asking(Routing):
                     # It was left standing in a closed zone and has been cleared out of it meanwhile.
                     self._reject_closed(waiter)
                     continue
+                seen = waits_for.setdefault(waiter.order, set(waiter.unsafe.waits_for if waiter.unsafe else ()))
                 obstacles = self._obstacles(waiter)
                 self._verdicts.note(waiter)
                 self._note_kept_waiting(waiter, obstacles)
                 if not obstacles:
                     self._serve(waiter)
+                elif waiter.unsafe is not None and not seen.issuperset(waiter.unsafe.waits_for):
+                    seen.update(waiter.unsafe.waits_for)
+                    self._recheck_kept_waiting()  # whoever this one waits for may be in a reserver's way by that
 
     def _serve(self, waiter: Waiter) -> None:
         session = self.sessions.get(waiter.agent_id)

@@ -65,6 +65,25 @@ def told_so_after_an_ask_beside_every_route() -> Hand:
     return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK")
 
 
+def two_are_bound_for_one_zone(*, granted: str) -> Hand:
+    """V1 in A and V2 in C are both bound for B, and V1 is told that waiting for it cannot help."""
+    h = standing_apart().send("V2", "claim", zones=["B"]).send("V1", "claim", zones=["B"])
+    h.deliver("V1", "claimed", zones=["B"], can_finish=True)
+    h.send("V2", "ask", request_id="r2", zones=[granted]).grant("V2", 3, granted, ms=60_000, request_id="r2")
+    h.send("V1", "ask", request_id="r1", zones=["B"])
+    return h.deliver("V1", "rejected", request_id="r1", reason="WOULD_DEADLOCK")
+
+
+@legal("I9")
+def one_that_comes_second_to_where_both_mean_to_stay() -> Hand:
+    return two_are_bound_for_one_zone(granted="B")
+
+
+@illegal("I9", "is told that waiting for B cannot help")
+def one_that_could_still_come_first() -> Hand:
+    return two_are_bound_for_one_zone(granted="C")
+
+
 def one_turns_back_from_beside_its_route(*, before_the_promise: bool) -> Hand:
     """V1 in A, bound for B, was granted X, where it never says to be bound, and gives it back; V2 drives up to it."""
     h = Hand().confirmed()
