@@ -45,6 +45,8 @@ class _Promises:
         self.asks: dict[str, dict[str, frozenset[str]]] = {}
         """agent -> request -> zones, of what it waits for as far as it knows itself."""
         self.inside: dict[str, set[str]] = {}
+        self.beside: set[tuple[str, str]] = set()
+        """(agent, request) of asks beside what their agent had claimed."""
         self.astray: set[str] = set()
         """Agents that were granted a zone beside their claim: what they do next is their own choice."""
 
@@ -62,6 +64,8 @@ class _Promises:
                     self._disturb()
                 case "event" if line["name"] in DISTURBING:
                     self._disturb()
+                case "event" if line["name"] in ("Claimed", "Asked"):
+                    self._event(line)
                 case "step" if line.get("stops"):
                     self._disturb()
                 case "send":
@@ -74,9 +78,10 @@ class _Promises:
                     pass
         return self.findings.found
 
-    def _disturb(self) -> None:
-        for claim in self.claims.values():
-            claim.promised, claim.disturbed = False, True
+    def _disturb(self, by: str = "") -> None:
+        for agent, claim in self.claims.items():
+            if agent != by:
+                claim.promised, claim.disturbed = False, True
 
     # -- what agents say and hear ----------------------------------------------------------------------------------
 
@@ -92,11 +97,18 @@ class _Promises:
             claim = self.claims.get(agent)
             if claim is None or not zones <= {*claim.left, *self._held(agent)}:
                 self._disturb()  # it left its route, or has none: this ask is a route of one step
+                self.beside.add((agent, line.get("request_id", "")))
             self._look_for_ring(line, agent)
         elif line["op"] == "cancel":
             mine.pop(line.get("request_id", ""), None)
         elif line["op"] in ("goodbye", "hello"):
             mine.clear()
+
+    def _event(self, line: Line) -> None:
+        """A claim, or an ask beside every claim, arrives: it may have been under way for long."""
+        agent = line.get("agent") or ""
+        if line["name"] == "Claimed" or (agent, (line.get("fields") or {}).get("request_id", "")) in self.beside:
+            self._disturb(by=agent)
 
     def _deliver(self, line: Line) -> None:
         agent, answer = line["agent"], line["answer"]

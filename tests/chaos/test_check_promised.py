@@ -65,6 +65,35 @@ def told_so_after_an_ask_beside_every_route() -> Hand:
     return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK")
 
 
+def turned_away_after(event: str, agent: str) -> Hand:
+    """V2 is told that waiting for A cannot help; before that something arrives that had been sent long ago."""
+    h = Hand().confirmed().send("V3", "claim", zones=["X"]).send("V3", "ask", request_id="r9", zones=["C"])
+    h.grant("V2", 2, "B", ms=60_000).send("V2", "claim", zones=["A"])
+    h.deliver("V2", "claimed", zones=["A"], can_finish=True)
+    h.event(event, agent, request_id="r9", zones=["C"]).send("V2", "ask", request_id="r3", zones=["A"])
+    return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK")
+
+
+@legal("I9")
+def promised_before_a_claim_arrived_that_had_been_under_way() -> Hand:
+    return turned_away_after("Claimed", "V3")
+
+
+@legal("I9")
+def promised_before_an_ask_beside_its_claim_arrived_that_had_been_under_way() -> Hand:
+    return turned_away_after("Asked", "V3")
+
+
+@illegal("I9", "is told that waiting for A cannot help")
+def promised_before_something_else_arrived() -> Hand:
+    return turned_away_after("Heard", "V3")
+
+
+@illegal("I9", "is told that waiting for A cannot help")
+def promised_when_its_own_claim_arrived() -> Hand:
+    return turned_away_after("Claimed", "V2")
+
+
 def two_are_bound_for_one_zone(*, granted: str) -> Hand:
     """V1 in A and V2 in C are both bound for B, and V1 is told that waiting for it cannot help."""
     h = standing_apart().send("V2", "claim", zones=["B"]).send("V1", "claim", zones=["B"])
