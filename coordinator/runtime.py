@@ -50,6 +50,9 @@ from coordinator.store.port import (
 
 log = logging.getLogger("zonelock.runtime")
 
+GATHER_MS = 5
+"""How long a commit waits at most for the rest of what streams have begun to say."""
+
 TICK_MS = 100
 """A fenced commit at least this often: it proves leadership, renews the lease and gates heartbeat acknowledgements."""
 
@@ -113,6 +116,8 @@ class Runtime:
         self._backlog = Backlog()
         self._committing = False
         self._wake = asyncio.Event()
+        self.more_is_said: Callable[[], bool] = lambda: False
+        """Whether operations wait for their turn to be decided, which the next commit can still take with it."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._last_commit_ms = 0
@@ -455,6 +460,7 @@ class Runtime:
     async def _commit_all(self) -> None:
         """One commit (an empty one is the fence's tick), then more while steps are waiting."""
         while True:
+            await self._gather()
             batch = self._take_batch()
             self._committing = True
             try:
@@ -465,6 +471,14 @@ class Runtime:
             self._release(batch)
             if not self._backlog or self._leaving:
                 return
+
+    async def _gather(self) -> None:
+        """Waits, shortly, for what streams have begun to say: a frame is cut in several turns of the loop, and its
+        operations had better be in one commit than in as many.
+        """
+        until_ms = self.now_ms() + GATHER_MS
+        while self.more_is_said() and self.now_ms() < until_ms:  # noqa: ASYNC110 - it is the loop's turns that are awaited
+            await asyncio.sleep(0)
 
     def _take_batch(self) -> Batch:
         """Raises InvariantViolation when the core raised: what it decided with it must not be committed."""

@@ -12,6 +12,7 @@ import errno
 import logging
 import socket
 from contextlib import suppress
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -31,6 +32,7 @@ from coordinator.rpc.leader_line import LeaderLine
 from coordinator.rpc.limits import RpcLimits
 from coordinator.rpc.port import Runtime
 from coordinator.rpc.safety_service import SafetyService
+from coordinator.rpc.turns import Turns
 from coordinator.rpc.watch import FloorFeed
 from coordinator.rpc.zone_service import ZoneService, add_to_server
 from coordinator.tls import TlsFiles
@@ -39,6 +41,7 @@ log = logging.getLogger(__name__)
 
 ZONE_SERVICE = zpb.DESCRIPTOR.services_by_name["ZoneService"].full_name
 SAFETY_SERVICE = spb.DESCRIPTOR.services_by_name["SafetyService"].full_name
+TRIP_STOP = f"/{SAFETY_SERVICE}/TripStop"
 CLUSTER_SERVICE = cpb.DESCRIPTOR.services_by_name["ClusterService"].full_name
 ALIVE = ""
 LEADING = "leading"
@@ -60,6 +63,18 @@ class ListenError(Exception):
 
 class PortInUse(ListenError):
     """Another process listens there, quite possibly another coordinator."""
+
+
+class StopsFirst(grpc.aio.ServerInterceptor):
+    """Makes way for a stop as soon as its call arrives, which takes several turns of the loop to be read."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+
+    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        if handler_call_details.method == TRIP_STOP:
+            self._turns.hurry()
+        return await continuation(handler_call_details)
 
 
 class RpcServer:
@@ -99,7 +114,7 @@ class RpcServer:
 
     async def start(self) -> int:
         """Listens; returns the port."""
-        server = grpc.aio.server(options=self._options())
+        server = grpc.aio.server(options=self._options(), interceptors=(StopsFirst(self._zones.turns),))
         add_to_server(self._zones, server)
         sgrpc.add_SafetyServiceServicer_to_server(self._safety, server)
         cgrpc.add_ClusterServiceServicer_to_server(self._cluster, server)

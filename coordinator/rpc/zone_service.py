@@ -36,7 +36,8 @@ class ZoneService(zgrpc.ZoneServiceServicer):
         self.tally = tally
         self._floor_pb = floor_message(floor)
         self._planning = Planning(floor)
-        self._turns = Turns(runtime.now_ms)
+        self.turns = Turns(runtime.now_ms)
+        runtime.more_is_said = lambda: self.turns.waiting > 0
         self._sessions: set[SessionStream] = set()
 
     def end_sessions(self, message: str) -> None:
@@ -48,7 +49,7 @@ class ZoneService(zgrpc.ZoneServiceServicer):
     async def Session(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802
         await self._runtime.turn()
         greeting = Greeting(self._floor.site, self._floor.hash, self._floor.version, self._runtime.machine.timing)
-        session = SessionStream(self._runtime, self._floor, greeting, self._limits, self.tally, self._turns, context)
+        session = SessionStream(self._runtime, self._floor, greeting, self._limits, self.tally, self.turns, context)
         self._sessions.add(session)
         try:
             await session.run()

@@ -101,6 +101,29 @@ async def test_no_grant_is_told_before_its_commit_and_a_stop_is_told_before_its_
         assert out.answers(fx.Granted) == [granted]  # Z2's grant was overtaken by the stop and is never told
 
 
+async def test_what_streams_have_begun_to_say_is_gathered_in_one_commit() -> None:
+    async with world() as w:
+        out, conn = await w.agent()
+        said, now_ms = 0, w.runtime.now_ms()
+        w.runtime.now_ms = lambda: now_ms
+        w.runtime.more_is_said = lambda: said < 20
+        before = len(w.store.commits)
+        for i in range(20):
+            w.ask(conn, f"Z{i}")
+            said += 1
+            await asyncio.sleep(0)
+        await out.until(fx.Granted, 20)
+        assert 21 in w.store.commits[before:]  # twenty units and the counter
+
+
+async def test_a_commit_does_not_wait_for_streams_that_never_come_to_an_end() -> None:
+    async with world() as w:
+        out, conn = await w.agent()
+        w.runtime.more_is_said = lambda: True
+        w.ask(conn, "Z1")
+        await out.until(fx.Granted)
+
+
 async def test_what_is_decided_during_a_commit_goes_together_in_the_next() -> None:
     async with world() as w:
         out, conn = await w.agent()
