@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Callable
 
 OPERATIONS_AT_ONCE = 64
-TURN_MS = 1
-"""A turn is over when the clock has moved on by more than this: after one and a half milliseconds on average."""
+TURN_MS = 0
+"""A turn is over when the clock has moved on by more than this: after half a millisecond on average."""
 HURRY_MS = 5
 HURRY_EVERY_MS = 50
 """For how long turns are short after a stop's call has arrived, and how long after that they may be so again."""
