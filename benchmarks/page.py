@@ -173,6 +173,24 @@ def scale(document: Document) -> str:
     return "\n".join([where(document), table(head, rows), f"![{title}](performance/scale.svg)\n"])
 
 
+def failover(document: Document) -> str:
+    figures = document["figures"]
+    rows = []
+    for key, name in (
+        ("sigkill", "killed (SIGKILL)"),
+        ("sigterm", "told to end (SIGTERM)"),
+        ("sigstop", "frozen (SIGSTOP)"),
+        ("cut_off", "cut off from etcd, one way"),
+        ("etcd_election", "election on etcd with a lease of 2 s, killed"),
+    ):
+        if f"{key}_gap_p50_ms" in figures:
+            judged = [figures.get(f"{key}_{what}") for what in ("history_lines_judged", "violations", "stops")]
+            gaps = [number(figures[f"{key}_gap_{what}_ms"]) for what in ("p50", "p99")]
+            rows.append([name, *gaps, *("" if each is None else f"{each:,.0f}" for each in judged)])
+    head = ["the leader is", "gap p50, ms", "gap p99, ms", "lines of history judged", "violations", "stops"]
+    return where(document) + "\n" + table(head, rows)
+
+
 def goals(documents: Mapping[str, Document]) -> str:
     rows = []
     for goal in GOALS:
@@ -190,6 +208,7 @@ WRITERS: dict[str, Callable[[Document], str]] = {
     "stops": stops,
     "soak": soak,
     "scale": scale,
+    "failover": failover,
 }
 
 
