@@ -57,9 +57,9 @@ def test_an_error_on_a_terminal_is_two_lines(free_port: int) -> None:
 def test_what_takes_long_says_so_once_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
     said = ""
     with spinner_after("counting cells", 0.01):
-        while not said:
+        while not said.endswith("\n"):  # the line's end is a write of its own
             time.sleep(0.01)
-            said = capfd.readouterr().err
+            said += capfd.readouterr().err
         time.sleep(0.05)
     assert (said, capfd.readouterr().err) == ("counting cells ...\n", "")
 
