@@ -11,8 +11,6 @@ import asyncio
 from collections.abc import Callable
 
 OPERATIONS_AT_ONCE = 64
-TURN_MS = 0
-"""A turn is over when the clock has moved on by more than this: after half a millisecond on average."""
 HURRY_MS = 5
 HURRY_EVERY_MS = 50
 """For how long turns are short after a stop's call has arrived, and how long after that they may be so again."""
@@ -22,7 +20,7 @@ class Turns:
     """One for a server. Before each operation ask `is_over`; if it is, await `next`."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
-        """`now_ms`: the runtime's clock."""
+        """`now_ms`: the runtime's clock. A turn is over when it has moved on: after half a millisecond on average."""
         self._now_ms = now_ms
         self._began_ms: int | None = None
         self._taken = 0
@@ -36,7 +34,7 @@ class Turns:
             self._began_ms, self._taken = now_ms, 0
             asyncio.get_running_loop().call_soon(self._end)
         most = 1 if now_ms < self._hurried_ms + HURRY_MS else OPERATIONS_AT_ONCE
-        if self._taken >= most or now_ms > self._began_ms + TURN_MS:
+        if self._taken >= most or now_ms > self._began_ms:
             return True
         self._taken += 1
         return False

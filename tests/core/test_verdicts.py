@@ -30,6 +30,16 @@ BAY = FloorSpec(
 )
 
 
+LANE_WAYS = [("w", "x"), ("x", "z"), ("z", "o"), ("y", "z")]
+LANE = FloorSpec(
+    "lane",
+    1,
+    "lane-hash",
+    tuple(ZoneSpec(name, hold_max_ms=600_000) for name in ("w", "x", "z", "o", "y")),
+    neighbours=tuple(sorted(pair for a, b in LANE_WAYS for pair in ((a, b), (b, a)))),
+)
+
+
 class Fleet(Bench):
     """Agents that hold one zone each and claim their ways; counts how often the route book has to decide."""
 
@@ -170,3 +180,19 @@ def test_whoever_is_not_told_at_once_to_ask_for_less_is_told_later() -> None:
     fleet.refused.clear()
     fleet.wait(RING_TOLD_MS + 3 * LOOK_MS)
     assert [(told.reason, told.retreat_zone) for told in fleet.refused] == [(Rejection.WOULD_DEADLOCK, "bay")]
+
+
+def test_whoever_a_new_verdict_waits_for_is_no_longer_bound_by_a_reservation() -> None:
+    """Seed 2980: Arm keeps x for itself and needs y, where Second stands, which now must let First pass through x."""
+    fleet = Fleet(LANE)
+    fleet.hello("Stranger")
+    held = only(fleet.ask("Stranger", "z", ms=300_000), fx.Granted).token
+    fleet.enter("First", "w", "x", "z", "o")
+    fleet.enter("Second", "y", "z", "x", "w")
+    fleet.hello("Arm")
+    only(fleet.ask("Arm", "x", "y"), fx.Queued)
+    kept = only(fleet.ask("First", "x", ms=300_000), fx.Queued)
+    assert [b.kind for b in kept.blockers] == ["RESERVED"]
+    only(fleet.ask("Second", "z", ms=300_000), fx.Queued)  # asked later, so it is decided after First
+    granted = only(fleet.release("Stranger", held), fx.Granted)
+    assert granted.zones == ("x",)

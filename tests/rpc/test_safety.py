@@ -12,6 +12,7 @@ from zonelock.v1 import safety_service_pb2 as spb
 from zonelock.v1 import zone_service_pb2 as zpb
 
 from coordinator.rpc.server import RpcLimits
+from coordinator.rpc.turns import Turns
 
 
 async def test_a_stop_is_listed_acknowledged_reset_by_name_and_audited() -> None:
@@ -46,6 +47,20 @@ async def test_a_stop_is_listed_acknowledged_reset_by_name_and_audited() -> None
             ("reset", "Ada", "aired"),
         ]
         assert datetime.fromisoformat(entries[-1].recorded_at).tzinfo is not None
+
+
+async def test_the_call_of_a_stop_makes_turns_short_and_no_other_call_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurried: list[Turns] = []
+
+    def hurry(turns: Turns) -> None:
+        hurried.append(turns)
+
+    monkeypatch.setattr(Turns, "hurry", hurry)
+    async with running() as site:
+        await site.safety.ListStops(spb.ListStopsRequest())
+        assert hurried == []
+        await site.safety.TripStop(spb.TripStopRequest(operator="Ada", reason="smoke", zone="A"))
+        assert len(hurried) == 1
 
 
 async def test_an_agent_may_trip_a_stop_and_a_repeat_is_the_same_stop() -> None:
