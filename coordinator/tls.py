@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from collections.abc import Sequence
@@ -28,6 +29,16 @@ Stamp = tuple[tuple[int, int], ...]
 
 _HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """What a gRPC client says first, with empty settings. A server that refuses our certificate says so only after it."""
+_FRAME_HEAD = 9
+_SETTINGS = b"\4\0\0\0\0\0"
+"""How a frame of settings goes on after its three bytes of length: type, flags, stream (RFC 9113, section 4.1)."""
+
+_SPEAKS_TLS = "speaks TLS, and we speak plainly: give the file of the authority that signed its certificate"
+_ENDED = "it ends the connection"
+_NOT_TLS = "wrong version number"
+"""OpenSSL's words for an answer that is no TLS at all."""
+_OF_CERTIFICATES = ("certificate", "unknown ca", "access denied", "handshake failure", "decrypt error")
+"""Words of alerts by which a peer says that it does not like our certificate, or wants one (RFC 8446, section 6.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,41 +155,75 @@ class _Renewal:
 async def diagnose(endpoint: str, files: TlsFiles | None, timeout_s: float = HANDSHAKE_S) -> str:
     """Why a TLS connection to `host:port` does not come about, in a sentence; empty when it does.
 
-    `files` None: we would speak plainly, and the question is whether the peer expects TLS.
+    `files` None: we would speak plainly, and the question is whether the peer expects TLS; empty when it does not. A
+    peer that is slow, or that ends while we ask, is said to be just that: whoever is told "no TLS" or "your
+    certificate" will change something.
     """
     try:
+        context = _trusting() if files is None else files.context()
+    except OSError as error:
+        return f"{endpoint} was not dialled with TLS: {_unfit(files, error)}"
+    try:
         async with asyncio.timeout(timeout_s):
-            answered = await _shake_hands(endpoint, _trusting() if files is None else files.context())
+            return await _objection(endpoint, files, context)
     except TimeoutError:
         return f"{endpoint} does not answer within {timeout_s:g} s"
+
+
+async def _objection(endpoint: str, files: TlsFiles | None, context: ssl.SSLContext) -> str:
+    try:
+        answered = await _shake_hands(endpoint, context)
+        if files is None:
+            return f"{endpoint} {_SPEAKS_TLS}"
+        # A peer that dies at this moment looks like one that refuses us: only who does it again does refuse us.
+        answered = answered or await _shake_hands(endpoint, context)
+        return "" if answered else _refusal(endpoint, _ENDED, files)
     except ssl.SSLCertVerificationError as error:
         return f"{endpoint}: {_objection_of_ours(error, files)}"
+    except (ssl.SSLEOFError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError):
+        # A plain server that closes with our greeting half read makes it any of these, as it happens.
+        reason = _ENDED
     except ssl.SSLError as error:
         reason = (error.reason or str(error)).replace("_", " ").lower()
-        if "alert" not in reason:
-            return f"{endpoint} does not speak TLS ({reason}): use it without, or check the port"
-        return f"{endpoint} {_SPEAKS_TLS}" if files is None else _refusal(endpoint, reason, files)
     except OSError as error:
         return f"{endpoint}{_unreached(error)}"
+    return await _unshaken(endpoint, files, reason)
+
+
+async def _unshaken(endpoint: str, files: TlsFiles | None, reason: str) -> str:
+    """About a peer that took the connection and did not shake hands."""
+    if "alert" in reason:
+        return f"{endpoint} {_SPEAKS_TLS}" if files is None else _refusal(endpoint, reason, files)
     if files is None:
-        return f"{endpoint} {_SPEAKS_TLS}"
-    return "" if answered else _refusal(endpoint, "it ends the connection", files)
+        return ""
+    if reason == _NOT_TLS or await _speaks_plainly(endpoint):
+        return f"{endpoint} does not speak TLS ({reason}): use it without, or check the port"
+    if reason == _ENDED:
+        return f"{endpoint} ends the connection before TLS is agreed on: look whether it is up, and check the port"
+    return _disagreement(endpoint, reason)
 
 
-def _unreached(error: OSError) -> str:
-    if isinstance(error, socket.gaierror):
-        return f": the host is not known ({error.strerror}); check the name"
-    if error.errno is None:
-        return " does not speak TLS (it ends the connection): use it without, or check the port"
-    return f": {os.strerror(error.errno).lower()}"
+async def _speaks_plainly(endpoint: str) -> bool:
+    """Whether the peer answers HTTP/2 without TLS in kind: with its settings (RFC 9113, section 3.4)."""
+    try:
+        reader, writer = await _connection(endpoint)
+    except OSError:
+        return False
+    try:
+        writer.write(_HTTP2_PREFACE)
+        await writer.drain()
+        return (await reader.readexactly(_FRAME_HEAD))[3:] == _SETTINGS
+    except (OSError, EOFError):
+        return False
+    finally:
+        writer.transport.abort()
 
 
 async def _shake_hands(endpoint: str, context: ssl.SSLContext) -> bool:
     """Whether the peer says anything after the handshake. What it has against our certificate it says only then, or
     ends the connection before it could be heard.
     """
-    host, _, port = endpoint.rpartition(":")
-    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
+    reader, writer = await _connection(endpoint, context)
     try:
         writer.write(_HTTP2_PREFACE)
         await writer.drain()
@@ -191,12 +236,32 @@ async def _shake_hands(endpoint: str, context: ssl.SSLContext) -> bool:
         writer.transport.abort()
 
 
-_SPEAKS_TLS = "speaks TLS, and we speak plainly: give the file of the authority that signed its certificate"
+async def _connection(
+    endpoint: str, context: ssl.SSLContext | None = None
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = endpoint.rpartition(":")
+    return await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
+
+
+def _unreached(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return f": the host is not known ({error.strerror}); check the name"
+    # A host with several addresses: asyncio puts what each of them said into one text, without a number of its own.
+    numbers = [error.errno] if error.errno is not None else map(int, re.findall(r"\[Errno (\d+)\]", str(error)))
+    said = sorted({os.strerror(number).lower() for number in numbers})
+    return f": {', '.join(said) or str(error)}"
+
+
+def _unfit(files: TlsFiles | None, error: OSError) -> str:
+    """What is wrong with our own files, which may have been replaced by halves since they were checked."""
+    problems = [] if files is None else files.problems(TlsNames("ca", "cert", "key"))
+    return "; ".join(problems) or f"its certificate files cannot be used ({error.strerror or error})"
 
 
 def _trusting() -> ssl.SSLContext:
     """Only to find out whether somebody speaks TLS; nothing is said over it."""
-    context = ssl.create_default_context()
+    # Not the default one: it reads the system's authorities, 20 ms on the loop of a coordinator.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
     return context
@@ -213,9 +278,15 @@ def _objection_of_ours(error: ssl.SSLCertVerificationError, files: TlsFiles | No
 
 
 def _refusal(endpoint: str, reason: str, files: TlsFiles) -> str:
+    if reason != _ENDED and not any(word in reason for word in _OF_CERTIFICATES):
+        return _disagreement(endpoint, reason)
     if files.cert is None:
         return f"{endpoint} wants a client certificate ({reason}): give a certificate and its key"
     return f"{endpoint} refuses our certificate {str(files.cert)!r} ({reason}): give one that its authority signed"
+
+
+def _disagreement(endpoint: str, reason: str) -> str:
+    return f"{endpoint} and we do not agree on TLS ({reason}): look at its log, compare the versions that both allow"
 
 
 def _certificate_problems(field: str, path: Path, now: datetime) -> tuple[Sequence[x509.Certificate], list[str]]:

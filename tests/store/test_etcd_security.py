@@ -63,6 +63,15 @@ async def test_the_ledger_is_kept_over_mutual_tls(guarded: LocalEtcd, authority:
         await store.close()
 
 
+async def problem_of(client: EtcdClient) -> str:
+    """What the only member suffers from, once there was time to find out: a busy machine gets no answer at first."""
+    while True:
+        (status,) = await client.statuses()
+        assert not status.reachable, status
+        if status.problem != "no answer":
+            return status.problem
+
+
 async def test_members_that_refuse_us_say_why(guarded: LocalEtcd, authority: Authority, tmp_path: Path) -> None:
     stranger = Authority(tmp_path, "stranger")
     pair = stranger.issue("coordinator")
@@ -75,8 +84,7 @@ async def test_members_that_refuse_us_say_why(guarded: LocalEtcd, authority: Aut
     for files, said in cases:
         client = EtcdClient(guarded.endpoints[:1], access=EtcdAccess(files))
         try:
-            (status,) = await client.statuses()
-            assert not status.reachable and said in status.problem, status
+            assert said in await problem_of(client)
             with pytest.raises(StoreUnavailable):
                 await client.read_key(b"anything")
         finally:
@@ -86,8 +94,7 @@ async def test_members_that_refuse_us_say_why(guarded: LocalEtcd, authority: Aut
 async def test_a_member_without_tls_is_told_from_one_that_is_down(etcd_binary: Path, tls: TlsFiles) -> None:
     async with LocalEtcd(1) as plain:
         client = EtcdClient(plain.endpoints, access=EtcdAccess(tls))
-        (status,) = await client.statuses()
-        assert "does not speak TLS" in status.problem
+        assert "does not speak TLS" in await problem_of(client)
         await asyncio.to_thread(plain.kill, 0)
         (status,) = await client.statuses()
         assert status.problem == "no answer"
