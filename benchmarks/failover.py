@@ -74,8 +74,11 @@ def report(rounds: int, outcomes: Mapping[str, Outcome], election: Sequence[floa
     figures: dict[str, float] = {}
     gaps = {**{mode: outcome.gaps for mode, outcome in outcomes.items()}, **({ELECTION: election} if election else {})}
     for mode, found in gaps.items():
+        figures[f"{mode}_gap_least_ms"] = 1000 * min(found)
         figures[f"{mode}_gap_p50_ms"] = 1000 * statistics.median(found)
+        figures[f"{mode}_gap_p90_ms"] = 1000 * percentile(found, 0.9)
         figures[f"{mode}_gap_p99_ms"] = 1000 * percentile(found, 0.99)
+        figures[f"{mode}_gap_most_ms"] = 1000 * max(found)
     for mode, outcome in outcomes.items():
         figures[f"{mode}_rounds"] = len(outcome.gaps)
         figures[f"{mode}_history_lines_judged"] = outcome.lines

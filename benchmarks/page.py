@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.charts import Chart
+from benchmarks.charts import Chart, Span, Spans
 from benchmarks.goals import GOALS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +25,15 @@ PART = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 Figures = Mapping[str, float]
 Document = dict[str, dict[str, Any]]
 
+FALLS = {
+    "sigkill": "killed (SIGKILL)",
+    "sigterm": "told to end (SIGTERM)",
+    "sigstop": "frozen (SIGSTOP)",
+    "cut_off": "cut off from etcd, one way",
+    "etcd_election": "election on etcd with a lease of 2 s, killed",
+}
+SHORT = {"etcd_election": "etcd election, lease of 2 s"}
+"""In charts, where there is less room."""
 CONTENDERS = {
     "fleet_frames": "zonelock, fleet stream",
     "agent_streams": "zonelock, a stream an agent",
@@ -90,8 +99,7 @@ def locks(document: Document) -> str:
                 lines[name] = [(s, v) for s, v in zip(sizes, values, strict=True) if v is not None]
         parts.append(table([title, *(count(size, "agent") for size in sizes)], rows))
         if chart:
-            write_chart(chart, Chart(title, "agents", "", lines))
-            parts.append(f"![{title}](performance/{chart}.svg)\n")
+            parts.append(drawn(chart, Chart(title, "agents", "", lines)))
     return "\n".join(parts)
 
 
@@ -112,15 +120,14 @@ def stops(document: Document) -> str:
             rows.append([f"{name}, {mood}", *cells])
             lines[f"{name}, {mood}"] = list(zip(map(float, counts), medians, strict=True))
     title = "to the last receiver, ms"
-    write_chart("stops", Chart(title, "receivers", "", lines))
     head = [f"{title}: p50 / p99 (p50 at 2.5 m/s)", *(f"{count:,} receivers" for count in counts)]
-    return "\n".join([where(document), table(head, rows), f"![{title}](performance/stops.svg)\n"])
+    return "\n".join([where(document), table(head, rows), drawn("stops", Chart(title, "receivers", "", lines))])
 
 
 def wide(document: Document) -> str:
     figures = document["figures"]
     sets = sizes_of(figures, "fleet_frames_of", "zones_pairs_per_s")
-    rows = []
+    rows, lines = [], {}
     for key, name in (
         ("fleet_frames", "zonelock, fleet stream"),
         ("agent_streams", "zonelock, a stream an agent"),
@@ -128,7 +135,10 @@ def wide(document: Document) -> str:
     ):
         for what, unit in (("pairs_per_s", "sets/s"), ("acquire_p50_ms", "p50 ms")):
             rows.append([f"{name}, {unit}", *(number(figures[f"{key}_of_{s}_zones_{what}"]) for s in sets)])
-    return where(document) + "\n" + table(["16 agents", *(count(s, "zone") for s in sets)], rows)
+        lines[name] = [(float(s), figures[f"{key}_of_{s}_zones_pairs_per_s"]) for s in sets]
+    head = ["16 agents", *(count(s, "zone") for s in sets)]
+    chart = Chart("sets of zones a second, 16 agents", "zones in a set", "", lines)
+    return "\n".join([where(document), table(head, rows), drawn("wide", chart)])
 
 
 def contended(document: Document) -> str:
@@ -143,13 +153,39 @@ def contended(document: Document) -> str:
             ("most_over_fewest_grants", "grants of the luckiest agent over the unluckiest's"),
         )
     ]
-    return where(document) + "\n" + table(["32 agents, one zone", "zonelock", "etcd Lock"], rows)
+    spans = [
+        Span(name, {what: figures[f"{key}_hand_over_{what}_ms"] for what in ("p50", "p99")}, peer=key != "zonelock")
+        for key, name in (("zonelock", "zonelock"), ("etcd_lock", "etcd Lock"))
+    ]
+    head = ["32 agents, one zone", "zonelock", "etcd Lock"]
+    chart = Spans("hand-over of one zone among 32 agents", "ms", spans)
+    return "\n".join([where(document), table(head, rows), drawn("contended", chart)])
 
 
 def soak(document: Document) -> str:
     figures = document["figures"]
-    rows = [[key.replace("_", " "), number(value)] for key, value in figures.items() if key != "rounds"]
-    return where(document) + "\n" + table(["1,000 agents, 10,000 zones", ""], rows)
+    rows = [
+        [key.replace("_", " "), number(value)]
+        for key, value in figures.items()
+        if key != "rounds" and not re.search(r"_at_\d+_percent_", key)
+    ]
+    parts = [where(document), table(["1,000 agents, 10,000 zones", ""], rows)]
+    shares = sizes_of(figures, "resident_at", "percent_mb")
+    if shares:
+        memory = bound_of("resident_most_over_after_warm_up") * figures["resident_after_warm_up_mb"]
+        pause = bound_of("worst_loop_pause_ms")
+        lines = {
+            name: [(float(share), figures[key.format(share)]) for share in shares]
+            for key, name in (
+                ("resident_at_{}_percent_mb", "resident memory, MB"),
+                ("store_at_{}_percent_mb", "etcd's file, MB"),
+                ("worst_loop_pause_at_{}_percent_ms", "worst pause of each tenth, ms"),
+            )
+        }
+        bounds = {f"memory: at most {memory:.0f} MB": memory, f"pause: at most {pause:g} ms": pause}
+        title, x_name = "memory, store and pauses over the run", "% of the grants; the first 20 are the warm-up"
+        parts.append(drawn("soak", Chart(title, x_name, "", lines, bounds, even=True)))
+    return "\n".join(parts)
 
 
 def scale(document: Document) -> str:
@@ -167,28 +203,41 @@ def scale(document: Document) -> str:
     ]
     key = "coordinator_us_per_grant_{}_agents"
     line = [(float(size), figures[key.format(size)]) for size in sizes]
-    title = "coordinator's processor time for a grant, µs"
-    write_chart("scale", Chart(title, "agents (ten zones each)", "", {"fleet streams": line}))
+    chart = Chart(
+        "coordinator's processor time for a grant, µs", "agents (ten zones each)", "", {"fleet streams": line}
+    )
     head = ["agents (ten zones each)", *(f"{size:,}" for size in sizes)]
-    return "\n".join([where(document), table(head, rows), f"![{title}](performance/scale.svg)\n"])
+    return "\n".join([where(document), table(head, rows), drawn("scale", chart)])
 
 
 def failover(document: Document) -> str:
     figures = document["figures"]
-    rows = []
-    for key, name in (
-        ("sigkill", "killed (SIGKILL)"),
-        ("sigterm", "told to end (SIGTERM)"),
-        ("sigstop", "frozen (SIGSTOP)"),
-        ("cut_off", "cut off from etcd, one way"),
-        ("etcd_election", "election on etcd with a lease of 2 s, killed"),
-    ):
+    rows, spans = [], []
+    for key, name in FALLS.items():
         if f"{key}_gap_p50_ms" in figures:
             judged = [figures.get(f"{key}_{what}") for what in ("history_lines_judged", "violations", "stops")]
             gaps = [number(figures[f"{key}_gap_{what}_ms"]) for what in ("p50", "p99")]
             rows.append([name, *gaps, *("" if each is None else f"{each:,.0f}" for each in judged)])
+            spans.append(span(key, SHORT.get(key, name), figures))
     head = ["the leader is", "gap p50, ms", "gap p99, ms", "lines of history judged", "violations", "stops"]
-    return where(document) + "\n" + table(head, rows)
+    chart = Spans("gap without a grant when the leader falls", "ms", spans)
+    return "\n".join([where(document), table(head, rows), drawn("failover", chart)])
+
+
+def span(mode: str, name: str, figures: Figures) -> Span:
+    """What is known of the mode's gaps, and the goals for them."""
+    keys = {what: f"{mode}_gap_{what}_ms" for what in ("least", "p50", "p90", "p99", "most")}
+    known = {what: figures[key] for what, key in keys.items() if key in figures}
+    bounds = {what: bound_of(key) for what, key in keys.items() if any(goal.key == key for goal in GOALS)}
+    return Span(name, known, bounds, peer=mode == "etcd_election")
+
+
+def bound_of(key: str) -> float:
+    """At most how much a goal allows. Raises KeyError when no goal is about it."""
+    for goal in GOALS:
+        if goal.key == key and goal.at_most is not None:
+            return goal.at_most
+    raise KeyError(key)
 
 
 def goals(documents: Mapping[str, Document]) -> str:
@@ -212,9 +261,11 @@ WRITERS: dict[str, Callable[[Document], str]] = {
 }
 
 
-def write_chart(name: str, chart: Chart) -> None:
+def drawn(name: str, chart: Chart | Spans) -> str:
+    """The line that shows the chart, which is written."""
     CHARTS.mkdir(exist_ok=True)
     (CHARTS / f"{name}.svg").write_text(chart.svg(), encoding="utf-8")
+    return f"![{chart.title}](performance/{name}.svg)\n"
 
 
 def fill(page: str, documents: Mapping[str, Document]) -> str:

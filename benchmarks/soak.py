@@ -1,7 +1,8 @@
 """A million grants: does the coordinator's memory stay flat, does etcd's store stay bounded, does its loop ever pause?
 
 1,000 agents on fleet streams over 10,000 zones, ten each in turn. What is kept per agent and zone fills up during the
-first fifth, the warm-up; figures compare what follows. `--scale 0.1` makes it 100,000 grants.
+first fifth, the warm-up; figures compare what follows. Only those of each tenth of the run, for its chart, are of the
+warm-up too. `--scale 0.1` makes it 100,000 grants.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -27,21 +30,50 @@ STREAMS = 4
 WIDTH = 100
 WARM_UP = 0.2
 SAMPLES = 50
+TENTHS = 10
 SETTLE_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Memory and store size at one moment of the monotonic clock."""
+
+    at_s: float
+    resident_mb: float
+    store_mb: float
+
+
 class Samples:
-    """Memory and store size as the grants go by; from the end of the warm-up on."""
+    """What was seen as the grants went by: `warm` from the end of the warm-up on, `tenths` at the end of each tenth."""
 
     def __init__(self, site: Plant, client: EtcdClient) -> None:
         self._site, self._client = site, client
-        self.resident_mb: list[float] = []
-        self.store_mb: list[float] = []
+        self.warm: list[Sample] = []
+        self.tenths: list[Sample] = []
 
     async def take(self) -> None:
-        self.resident_mb.append(resident_mb(self._site.leader_pid))
+        self.warm.append(await self._look())
+
+    async def passed(self, share: float) -> None:
+        """So much of the run, 0 to 1, is over."""
+        while len(self.tenths) < min(TENTHS, int(share * TENTHS)):
+            self.tenths.append(await self._look())
+
+    async def _look(self) -> Sample:
         members = await self._client.statuses()
-        self.store_mb.append(max((member.db_bytes for member in members), default=0) / 1e6)
+        store_mb = max((member.db_bytes for member in members), default=0) / 1e6
+        return Sample(time.monotonic(), resident_mb(self._site.leader_pid), store_mb)
+
+
+def course(tenths: Sequence[Sample], report: Path, began: float) -> dict[str, float]:
+    """Memory and store size at the end of each tenth, and the worst pause of the loop during it, to the second."""
+    figures = {}
+    for number, (since, sample) in enumerate(zip([began, *(s.at_s for s in tenths)], tenths, strict=False), 1):
+        at = f"at_{100 * number // TENTHS}_percent"
+        figures[f"resident_{at}_mb"] = sample.resident_mb
+        figures[f"store_{at}_mb"] = sample.store_mb
+        figures[f"worst_loop_pause_{at}_ms"] = read_report(report, since, sample.at_s).late_ms
+    return figures
 
 
 def fleets(channels: list[grpc.aio.Channel], agents: int) -> list[FleetStream]:
@@ -69,21 +101,23 @@ async def run(effort: Effort) -> Report:
             for channel in channels:
                 await channel.close()
             await client.close()
-        pauses = read_report(report, warmed, ended)
+        pauses, tenths = read_report(report, warmed, ended), course(samples.tenths, report, began)
     took_s = ended - began
+    residents, stores = [s.resident_mb for s in samples.warm], [s.store_mb for s in samples.warm]
     figures = {
         "grants": float(window.pairs),
         "grants_per_s": window.pairs / took_s,
         "coordinator_us_per_grant": used_s / window.pairs * 1e6,
-        "resident_after_warm_up_mb": samples.resident_mb[0],
-        "resident_at_end_mb": samples.resident_mb[-1],
-        "resident_most_mb": max(samples.resident_mb),
-        "store_after_warm_up_mb": samples.store_mb[0],
-        "store_at_end_mb": samples.store_mb[-1],
-        "store_most_mb": max(samples.store_mb),
+        "resident_after_warm_up_mb": residents[0],
+        "resident_at_end_mb": residents[-1],
+        "resident_most_mb": max(residents),
+        "store_after_warm_up_mb": stores[0],
+        "store_at_end_mb": stores[-1],
+        "store_most_mb": max(stores),
         "worst_loop_pause_ms": pauses.late_ms,
         "worst_loop_pause_of_own_work_ms": pauses.busy_ms,
         "worst_collection_ms": pauses.collecting_ms,
+        **tenths,
     }
     ratios = {
         "resident_most_over_after_warm_up": figures["resident_most_mb"] / figures["resident_after_warm_up_mb"],
@@ -105,6 +139,7 @@ async def work(
     due = WARM_UP * grants
     while window.pairs < grants and not working.done():
         await asyncio.sleep(0.05)
+        await samples.passed(window.pairs / grants)
         if window.pairs >= due:
             warmed = warmed or time.monotonic()
             await samples.take()
@@ -112,4 +147,5 @@ async def work(
     window.told = True
     await working
     await samples.take()
+    await samples.passed(1.0)
     return window, began, warmed, cpu_s(site.leader_pid) - used_s
