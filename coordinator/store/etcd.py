@@ -120,8 +120,10 @@ class EtcdStore:
         self._ledger = f"{prefix}ledger/".encode()
         self.identity = uuid.uuid4().hex
         """Of this process's lead, for ever: what its leader key says."""
-        self._leader_value = self._describe_self(name, address)
-        self._lookout = Lookout(self._client, self._leader_key, self._tick_key, self._leader_value)
+        self._about: dict[str, object] = {}
+        self._leader_value = b""
+        self.introduce(name, address)
+        self._lookout = Lookout(self._client, self._leader_key, self._tick_key, self.identity)
         self._lookout.on_doubt = self._prepare
         self._asked_ms = lease_ms
         self._compact_every = compact_every
@@ -184,12 +186,9 @@ class EtcdStore:
 
     def introduce(self, name: str, address: str) -> None:
         """What the leader key will say of this process; before `lead`."""
-        self._leader_value = self._lookout.value = self._describe_self(name, address)
-
-    def _describe_self(self, name: str, address: str) -> bytes:
         host, pid = socket.gethostname(), os.getpid()
-        told = {"name": name or f"{host}:{pid}", "address": address, "host": host, "pid": pid, "id": self.identity}
-        return json.dumps(told).encode()
+        name = name or f"{host}:{pid}"
+        self._about = {"name": name, "address": address, "host": host, "pid": pid, "id": self.identity}
 
     def follow_by(self, line: LeaderLine) -> Callable[[], None]:
         """Gives a standby its own stream to the leader; call what is returned when the stream opens or closes."""
@@ -339,6 +338,7 @@ class EtcdStore:
             compare = [etcd_txn.unchanged(self._leader_key, vacancy.leader.mod_revision)]
             if not vacancy.handed_over:
                 compare.append(etcd_txn.unchanged(self._tick_key, vacancy.tick_revision))
+        self._leader_value = json.dumps({**self._about, "lease_ms": lease.ttl_ms}).encode()
         put = etcd_txn.put(self._leader_key, self._leader_value, lease.id)
         # The ledger comes with the fence that proves it: nobody else can write it from this revision on.
         page = etcd_txn.get_page(self._ledger, etcd_txn.end_of(self._ledger), limit=PAGE_KEYS, revision=0)
@@ -383,8 +383,8 @@ class EtcdStore:
         """Leads by a key that an earlier attempt of ours left, under which delayed transactions may be on their way."""
         if leader is None:
             return 0
-        self._epoch, self._lease = leader.mod_revision, leader.lease
-        self._renewed_ms = 0
+        self._epoch, self._lease, self._leader_value = leader.mod_revision, leader.lease, leader.value
+        self._granted_ms, self._renewed_ms = leader_in(leader).lease_ms or self._granted_ms, 0
         return await self.refence()
 
     async def _greet(self) -> None:

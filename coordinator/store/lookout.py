@@ -18,7 +18,7 @@ from enum import Enum, auto
 from coordinator.store import etcd_txn
 from coordinator.store.etcd_client import EtcdClient
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
-from coordinator.store.port import LeaderLine, LeaderSeen
+from coordinator.store.port import LeaderLine, LeaderSeen, StoreUnavailable
 from coordinator.store.succession import Succession
 
 log = logging.getLogger(__name__)
@@ -50,13 +50,16 @@ class Seen(Enum):
     """The key was deleted: its leader resigned, or its lease ran out."""
     FALLEN = auto()
     """The leader may be replaced though its key is there."""
+    SILENT = auto()
+    """The tick has stood still for a lease: has the leader fallen silent, or etcd?"""
 
 
 class Lookout:
     """Of one store. `line` is the standby's own stream to the leader, if it has one."""
 
-    def __init__(self, client: EtcdClient, leader_key: bytes, tick_key: bytes, value: bytes) -> None:
-        self._client, self._leader_key, self._tick_key, self.value = client, leader_key, tick_key, value
+    def __init__(self, client: EtcdClient, leader_key: bytes, tick_key: bytes, identity: str) -> None:
+        """`identity` is what this process's own leader key says."""
+        self._client, self._leader_key, self._tick_key, self._identity = client, leader_key, tick_key, identity
         self.succession = Succession()
         self.on_standing: list[Callable[[], None]] = []
         self.on_progress: list[Callable[[int, int, int], None]] = []
@@ -95,11 +98,18 @@ class Lookout:
     async def vacancy(self) -> Vacancy:
         """Waits until the lead can be tried for. Raises StoreUnavailable."""
         self.standing = True
+        try:
+            return await self._vacancy()
+        except StoreUnavailable:
+            self.succession.saw_answer(now_ms(), answered=False)
+            raise
+
+    async def _vacancy(self) -> Vacancy:
         while True:
             leader, revision = await self._read()
             if leader is None and now_ms() >= self._yields_until_ms:
                 return Vacancy()
-            if leader is not None and leader.value == self.value:
+            if leader is not None and leader_in(leader).identity == self._identity:
                 return Vacancy(leader, ours=True)
             match await self._watch(revision):
                 case Seen.FALLEN:
@@ -134,9 +144,10 @@ class Lookout:
         found = {kv.key: kv for kv in etcd_txn.all_kvs(reply)}
         leader, tick = found.get(self._leader_key), found.get(self._tick_key)
         seen = None if leader is None else leader_in(leader)
-        self._follow(seen, to=None if leader is None or leader.value == self.value else seen)
+        self._follow(seen, to=None if seen is None or seen.identity == self._identity else seen)
         if tick is not None:
             self._saw_tick(tick.value, tick.mod_revision)
+        self.succession.saw_answer(now_ms())
         self._revision = reply.header.revision
         return leader, reply.header.revision
 
@@ -169,10 +180,14 @@ class Lookout:
                 due_ms = self.succession.due_ms(
                     closed=self._closed, handed_over=self._handed_over, yields_until_ms=self._yields_until_ms
                 )
-                if due_ms is not None and due_ms <= now_ms():
+                ask_ms, at_ms = self.succession.ask_ms, now_ms()
+                if due_ms is not None and due_ms <= at_ms:
                     return Seen.FALLEN
+                if ask_ms is not None and ask_ms <= at_ms:
+                    return Seen.SILENT
+                next_ms = min((ms for ms in (due_ms, ask_ms) if ms is not None), default=None)
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(None if due_ms is None else (due_ms - now_ms()) / 1000):
+                    async with asyncio.timeout(None if next_ms is None else (next_ms - at_ms) / 1000):
                         await self._look.wait()
                 self._look.clear()
         finally:
@@ -213,9 +228,11 @@ def leader_in(leader: kv_pb2.KeyValue) -> LeaderSeen:
     try:
         told = json.loads(leader.value)
         name, address, identity = (str(told.get(field, "")) for field in ("name", "address", "id"))
-    except (ValueError, AttributeError):
+        lease_ms = int(told.get("lease_ms", 0))
+    except (ValueError, TypeError, AttributeError, OverflowError):
         name, address, identity = f"an unknown leader ({leader.value[:64]!r})", "", leader.value.hex()[:64]
-    return LeaderSeen(name, address, identity, leader.mod_revision)
+        lease_ms = 0
+    return LeaderSeen(name, address, identity, leader.mod_revision, lease_ms)
 
 
 def now_ms() -> int:

@@ -63,12 +63,16 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class LeaderSeen:
-    """The leader as its key tells of it. `address` is where agents reach it; `identity` is one process's, for ever."""
+    """The leader as its key tells of it. `address` is where agents reach it; `identity` is one process's, for ever.
+
+    `lease_ms` is what the store granted its lease for; 0 where an older version did not say.
+    """
 
     name: str
     address: str
     identity: str
     epoch: int
+    lease_ms: int = 0
 
 
 class LeaderLine(Protocol):

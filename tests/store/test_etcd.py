@@ -18,6 +18,7 @@ from coordinator.store.etcd_client import EtcdClient
 from coordinator.store.etcd_txn import delete, get_page, put, unchanged
 from coordinator.store.etcdpb import rpc_pb2
 from coordinator.store.local_etcd import LocalEtcd
+from coordinator.store.lookout import Vacancy
 from coordinator.store.port import CommitUncertain, Fenced, LeaderSeen, RecordConflict, StoreUnavailable
 from coordinator.store.succession import MIN_TENURE_MS, STALE_MS, Succession
 
@@ -65,6 +66,16 @@ async def committed(store: EtcdStore, writes: dict[str, bytes | None]) -> None:
                 with suppress(StoreUnavailable, Fenced):
                     await (store.refence() if isinstance(doubt, CommitUncertain) else store.lead())
                     await store.load()
+
+
+async def whole_ledger(store: EtcdStore) -> dict[str, bytes]:
+    """What the ledger holds in the end, though the lead may go at any moment (see `committed`)."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return dict((await store.load()).records)
+            except Fenced:
+                await store.lead()
 
 
 def index_in_use(store: EtcdStore) -> int:
@@ -169,7 +180,7 @@ async def test_commits_go_on_while_a_member_is_frozen(etcd_bench: Bench, cluster
         for i in range(5):
             await committed(store, {f"{index}/{i}": b"v"})
         cluster.resume(index)
-    assert len((await store.load()).records) == 15
+    assert len(await whole_ledger(store)) == 15
 
 
 async def test_commits_go_on_when_any_one_member_is_killed(etcd_bench: Bench, cluster: LocalEtcd) -> None:
@@ -376,6 +387,52 @@ async def test_a_take_over_does_nothing_when_the_tick_has_moved_since_it_was_see
         waiting = asyncio.create_task(standby.lead())
         done, _ = await asyncio.wait([waiting], timeout=(MIN_TENURE_MS + 5 * STALE_MS) / 1000)
         assert not done
+        await first.commit({"k": b"mine"})
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_leader_that_commits_nothing_falls_though_its_lease_lives_on(etcd_bench: Bench) -> None:
+    """An election of etcd's own lets a frozen leader's lease live up to three seconds longer; here it never ends."""
+    first = await leading(etcd_bench, "first")
+    standby, client = etcd_bench.open_etcd("standby"), EtcdClient(etcd_bench.endpoints)
+    standby.follow_by(ScriptedLine())
+    fence = (await first.load()).epoch
+
+    async def renew() -> None:
+        while True:
+            assert await client.keep_alive(first._lease) > 0
+            await asyncio.sleep(TICK_S)
+
+    renewing = asyncio.create_task(renew())
+    assert await asyncio.wait_for(standby.lead(), PATIENCE_S) > fence
+    assert not renewing.done()
+    renewing.cancel()
+    with suppress(asyncio.CancelledError):
+        await renewing
+    await client.close()
+    with pytest.raises(Fenced, match="standby leads now"):
+        await first.commit({"k": b"late"})
+
+
+async def test_a_leader_that_ticks_is_not_deposed_by_a_standby_that_does_not_hear_it(
+    etcd_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Succession, "saw_tick", lambda *_: None)
+    first = await leading(etcd_bench, "first")
+    standby, tries = etcd_bench.open_etcd("standby"), asyncio.Queue[Vacancy]()
+    standby.follow_by(ScriptedLine())
+    take_over = standby._take_over
+
+    async def counted(vacancy: Vacancy) -> int:
+        tries.put_nowait(vacancy)
+        return await take_over(vacancy)
+
+    monkeypatch.setattr(standby, "_take_over", counted)
+    async with ticking(first), asyncio.timeout(PATIENCE_S):
+        waiting = asyncio.create_task(standby.lead())
+        for _ in range(2):
+            await tries.get()
         await first.commit({"k": b"mine"})
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)

@@ -1,15 +1,18 @@
-"""When a standby may replace the leader before its lease ends: only a closed stream and a still tick together."""
+"""When a standby may replace the leader: its stream has closed and its tick stands still, or that has stood still for a
+whole lease while etcd answers.
+"""
 
 from __future__ import annotations
 
 from coordinator.store.port import LeaderSeen
-from coordinator.store.succession import DOUBTED_MS, MAX_TENURE_MS, MIN_TENURE_MS, STALE_MS, Succession
+from coordinator.store.succession import CONFIRM_MS, DOUBTED_MS, MAX_TENURE_MS, MIN_TENURE_MS, STALE_MS, Succession
 
 LONG_MS = 100 * MIN_TENURE_MS
+LEASE_MS = 2_000
 
 
-def leader(name: str, epoch: int = 1) -> LeaderSeen:
-    return LeaderSeen(name, f"{name}:7600", name, epoch)
+def leader(name: str, epoch: int = 1, lease_ms: int = LEASE_MS) -> LeaderSeen:
+    return LeaderSeen(name, f"{name}:7600", name, epoch, lease_ms)
 
 
 def seen(name: str = "a", now_ms: int = 0) -> Succession:
@@ -18,8 +21,54 @@ def seen(name: str = "a", now_ms: int = 0) -> Succession:
     return succession
 
 
-def test_silence_alone_never_ends_a_lead() -> None:
-    assert seen().due_ms(closed=False) is None
+def test_silence_alone_ends_no_lead_before_a_lease_and_an_answer_of_etcd() -> None:
+    succession = seen()
+    assert (succession.due_ms(closed=False), succession.ask_ms) == (None, LEASE_MS)
+    succession.saw_answer(LEASE_MS - 1)
+    assert (succession.due_ms(closed=False), succession.ask_ms) == (None, LEASE_MS)
+    succession.saw_answer(LEASE_MS + 5)
+    assert (succession.due_ms(closed=False), succession.ask_ms) == (LEASE_MS + 5 + CONFIRM_MS, None)
+    succession.saw_answer(LEASE_MS + 50)
+    assert succession.due_ms(closed=False) == LEASE_MS + 5 + CONFIRM_MS
+
+
+def test_a_leader_whose_tick_moves_once_etcd_answers_again_leads_on() -> None:
+    succession = seen()
+    succession.saw_answer(10 * LEASE_MS)
+    succession.saw_tick(1, 10 * LEASE_MS + 300)
+    assert (succession.due_ms(closed=False), succession.ask_ms) == (None, 11 * LEASE_MS + 300)
+
+
+def test_an_etcd_that_falls_silent_again_begins_the_leaders_time_anew() -> None:
+    succession = seen()
+    succession.saw_answer(LEASE_MS)
+    succession.saw_answer(LEASE_MS + 300, answered=False)
+    assert succession.due_ms(closed=False) is None
+    succession.saw_answer(5 * LEASE_MS)
+    assert succession.due_ms(closed=False) == 5 * LEASE_MS + CONFIRM_MS
+
+
+def test_a_new_leader_is_not_judged_by_the_silence_of_the_last() -> None:
+    succession = seen()
+    succession.saw_answer(LEASE_MS)
+    succession.saw_leader(leader("b"), LEASE_MS + 100)
+    assert succession.due_ms(closed=False) is None
+
+
+def test_a_silent_leader_has_its_minimum_tenure_and_leaves_a_named_successor_the_first_try() -> None:
+    succession = seen()
+    for name in ("b", "c", "d"):
+        succession.saw_leader(leader(name), 0)
+    succession.saw_answer(LEASE_MS)
+    assert succession.due_ms(closed=False) == 8 * MIN_TENURE_MS
+    assert succession.due_ms(closed=False, yields_until_ms=LONG_MS) == LONG_MS
+
+
+def test_a_leader_that_does_not_say_how_long_its_lease_is_falls_by_that_alone() -> None:
+    succession = Succession()
+    succession.saw_leader(leader("a", lease_ms=0), 0)
+    succession.saw_answer(LONG_MS)
+    assert (succession.due_ms(closed=False), succession.ask_ms) == (None, None)
 
 
 def test_a_closed_stream_waits_for_the_tick_to_stand_still_for_two_ticks() -> None:
