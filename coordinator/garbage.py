@@ -31,7 +31,8 @@ class GarbageRounds:
 
     def __init__(self, growth_least: int = GROWTH_LEAST) -> None:
         self._growth_least = growth_least
-        self._kept = 0
+        self._kept: int | None = 0
+        """Objects set aside after the last look at all; None: as many as the next count finds."""
         self._round = 0
         self._loaded = False
         self._task: asyncio.Task[None] | None = None
@@ -69,14 +70,17 @@ class GarbageRounds:
 
     def loaded(self) -> None:
         """A ledger was read: its records are set aside before anything looks at them. What a second one replaces is
-        garbage, and counts as what has gathered.
+        garbage, and counts as what has gathered. Agents wait at this moment, so the first one's are counted later.
         """
         gc.freeze()
         if not self._loaded:
-            self._loaded, self._kept = True, gc.get_freeze_count()
+            self._loaded, self._kept = True, None
 
     def _has_grown(self) -> bool:
-        return gc.get_freeze_count() - self._kept > max(self._growth_least, self._kept // 2)
+        count = gc.get_freeze_count()
+        if self._kept is None:
+            self._kept = count
+        return count - self._kept > max(self._growth_least, self._kept // 2)
 
     def collect_all(self) -> None:
         """A full collection, of what was set aside too: a pause of 20 to 30 ms for every 100,000 objects."""
