@@ -136,23 +136,23 @@ async def at_work(cluster: LocalCluster, agents: int = 6) -> AsyncIterator[Crew]
 
 async def leader_of(cluster: LocalCluster) -> int:
     """Which coordinator the leader key names, once it names one."""
+    return await change_of_leader(cluster, None)
+
+
+async def change_of_leader(cluster: LocalCluster, before: int | None) -> int:
+    """Waits until another leads; returns which."""
     client = EtcdClient(cluster.etcd.endpoints)
     try:
         while True:
             kv, _ = await client.read_key(f"{PREFIX}leader".encode())
             if kv is not None:
                 name = json.loads(kv.value)["name"]
-                return next(i for i, place in enumerate(cluster.places) if place.name == name)
+                now = next(i for i, place in enumerate(cluster.places) if place.name == name)
+                if now != before:
+                    return now
             await asyncio.sleep(0.02)
     finally:
         await client.close()
-
-
-async def change_of_leader(cluster: LocalCluster, before: int) -> int:
-    """Waits until another leads; returns which."""
-    while (now := await leader_of(cluster)) == before:  # noqa: ASYNC110 - etcd is asked, there is no event here
-        await asyncio.sleep(0.02)
-    return now
 
 
 async def describe(address: str) -> cpb.GetClusterResponse:
