@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import Effort, Report, machine, versions
+from coordinator.compiled import CoreUnavailable, chosen, prefer
 
 NAMES = (
     "locks",
@@ -64,6 +65,11 @@ def main() -> int:
             parser.error(
                 f"--only {strange[0]!r}: {name} has {'the parts ' + ', '.join(parts) if parts else 'no parts'}"
             )
+    prefer()  # as `zonelock serve` does, which most of them start: so what is measured in this process does, too
+    try:
+        chosen()
+    except CoreUnavailable as error:
+        parser.error(str(error))
     effort = Effort(1 if chosen.smoke else chosen.rounds, chosen.smoke, chosen.scale, tuple(chosen.only))
     for name in chosen.names or NAMES:
         report: Report = asyncio.run(importlib.import_module(f"benchmarks.{name}").run(effort))

@@ -52,7 +52,7 @@ def where(document: Document) -> str:
         f"load average {machine['load_average_1_min']:.1f}",
         *(
             f"{name} {versions[name]}"
-            for name in ("python", "grpcio", "protobuf", "uvloop", "etcd")
+            for name in ("python", "core", "grpcio", "protobuf", "uvloop", "etcd")
             if name in versions
         ),
         f"rounds: {document['figures']['rounds']}",

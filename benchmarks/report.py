@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from coordinator import compiled
+
 DIGITS = 4
 
 
@@ -60,10 +62,12 @@ def machine() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
+    """Of what is measured. `core`: as the coordinators run it that benchmarks start, and as this process does."""
     found = {name: version(name) for name in ("zonelock", "grpcio", "protobuf")}
     for optional in ("kazoo", "uvloop"):
         with suppress(PackageNotFoundError):
             found[optional] = version(optional)
+    found["core"] = compiled.in_use()
     found["python"] = platform.python_version()
     etcd = shutil.which("etcd")
     if etcd is not None:

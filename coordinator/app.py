@@ -12,6 +12,7 @@ from pathlib import Path
 
 from zonelock.v1 import cluster_service_pb2 as cpb
 
+from coordinator import compiled
 from coordinator.config import CoordinatorConfig
 from coordinator.core.model import FloorSpec
 from coordinator.floor import Floor
@@ -227,6 +228,7 @@ async def serve(
     """Runs one coordinator until SIGTERM or SIGINT. Calls `ready` when it serves; raises what ended it otherwise."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
+    log.info("the core is %s", compiled.in_words())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     coordinator = Coordinator(config, watch=watch)

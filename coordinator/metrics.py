@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
+from coordinator import compiled
 from coordinator.core import effects as fx
 from coordinator.core.model import StopCause, ZoneState
 from coordinator.core.rejections import Refusal, Rejection
@@ -84,8 +85,13 @@ def _version() -> str:
         return "unknown"
 
 
+def _core() -> dict[str, float]:
+    return {core: float(core == compiled.in_use()) for core in (compiled.COMPILED, compiled.PYTHON)}
+
+
 TABLE: tuple[Row, ...] = (
     Row("build_info", GAUGE, "version", "1, with the version that runs.", lambda o, t: {_version(): 1}),
+    Row("core_info", GAUGE, "core", "1 for the core that runs, compiled or Python.", lambda o, t: _core()),
     Row("is_leader", GAUGE, "", "1 while this coordinator leads and its store commits.", lambda o, t: _leads(o)),
     Row("leader_epoch", GAUGE, "", "The fence of this coordinator's last lead; 0 before it.", lambda o, t: _epoch(o)),
     Row("takeovers_total", COUNTER, "", "Times that this coordinator was given the lead.", lambda o, t: o.takeovers),

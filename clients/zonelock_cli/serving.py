@@ -68,6 +68,21 @@ def settle_grpc() -> None:
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
 
 
+def choose_core() -> None:
+    """Takes the compiled core where there is one, before anything imports it. Raises Failure.
+
+    Whoever set ZONELOCK_CORE chose.
+    """
+    from coordinator.compiled import CoreUnavailable, chosen, how_to_compile, prefer
+
+    prefer()
+    try:
+        chosen()
+    except CoreUnavailable as error:
+        remedy = f"Run `{how_to_compile()}`, or start without ZONELOCK_CORE."
+        raise Failure(ExitCode.USAGE, str(error), remedy) from error
+
+
 def event_loop(choice: str) -> asyncio.Runner:
     """What runs the coordinator: Python's own loop, or uvloop (`pip install zonelock[uvloop]`). Raises Failure."""
     if choice == "asyncio" or (choice == "auto" and importlib.util.find_spec("uvloop") is None):

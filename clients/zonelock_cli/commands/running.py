@@ -339,8 +339,9 @@ def serve(view: View, **given: Any) -> None:
     Says once where it listens; with -o json as one line {"event": "ready", "grpc": ..., "web": ...} on standard output.
     Times and invariants are set in the config file (`zonelock config show`).
     """
-    from zonelock_cli.serving import event_loop, serve_until_stopped, settle_grpc
+    from zonelock_cli.serving import choose_core, event_loop, serve_until_stopped, settle_grpc
 
+    choose_core()
     settle_grpc()
     with event_loop(given["loop"]) as runner:
         runner.run(serve_until_stopped(view, given))
