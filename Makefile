@@ -12,7 +12,7 @@ ARGS ?=
 SEEDS ?= 300
 export PYTHON
 
-.PHONY: help demo test slow sim mutants virtual check bench lock clean etcd zookeeper prometheus chromium
+.PHONY: help demo test slow sim mutants virtual check compiled bench lock clean fast etcd zookeeper prometheus chromium
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
@@ -23,7 +23,7 @@ demo: $(STAMP) ## a coordinator, simulated agents and the live floor map (ARGS: 
 test: $(STAMP) etcd prometheus chromium ## every test but the slow ones, real etcd included (ARGS go to pytest)
 	@exec $(BIN)/python -m pytest $(ARGS)
 
-slow: $(STAMP) etcd prometheus chromium ## the tests marked slow: minutes each
+slow: $(STAMP) etcd prometheus chromium fast ## the tests marked slow: minutes each
 	@exec $(BIN)/python -m pytest -m slow --timeout 1200 --durations 0 $(ARGS)
 
 sim: $(STAMP) ## the seeded simulator: SEEDS=300 seeds of faults on virtual time (ARGS: see `python -m chaos.sim --help`)
@@ -38,7 +38,10 @@ virtual: $(STAMP) ## the large runs on virtual time: warehouse and unseen floors
 check: $(STAMP) ## format, lint, strict types, proto lint and drift, import rules, file sizes
 	@exec .ci/check $(VENV)
 
-bench: $(STAMP) etcd zookeeper ## measure on this machine beside etcd's and ZooKeeper's locks (ARGS: names, --rounds N, --json)
+compiled: $(STAMP) ## compile the coordinator's core with mypyc into build/compiled (a C compiler and Python.h; a minute)
+	@exec $(BIN)/python -m coordinator.compiling
+
+bench: $(STAMP) etcd zookeeper fast ## measure on this machine beside etcd's and ZooKeeper's locks (ARGS: names, --rounds N, --json)
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 lock: ## choose new exact versions for pyproject.toml and write requirements.lock
@@ -61,6 +64,10 @@ etcd:
 zookeeper:
 	@[ -f /usr/share/java/zookeeper.jar ] && command -v java >/dev/null || .ci/apt-install libzookeeper-java default-jre-headless \
 	  || echo 'zonelock: no ZooKeeper: the benchmarks will leave that peer out' >&2
+
+# What measures the core, or compares the two, wants it compiled, and says so where it cannot be.
+fast: $(STAMP)
+	@$(BIN)/python -m coordinator.compiling || echo 'zonelock: not compiled: what runs now runs the core in Python' >&2
 
 # A real Prometheus checks the alert rules and scrapes a real cluster. Debian's package may also start a service on port 9090,
 # which the tests neither need nor touch.

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import Effort, Report, machine, versions
-from coordinator.compiled import CoreUnavailable, chosen, prefer
+from coordinator.compiled import CoreUnavailable, prefer
+from coordinator.compiled import chosen as build_chosen
 
 NAMES = (
     "locks",
@@ -58,6 +59,11 @@ def main() -> int:
         return 0
     if chosen.rounds < 1 or not 0 < chosen.scale <= 1:
         parser.error(f"--rounds {chosen.rounds}, --scale {chosen.scale}: use 1 or more, and a share above 0, at most 1")
+    prefer()  # as `zonelock serve` does, which most of them start: what is measured in this process does, too
+    try:
+        build_chosen()
+    except CoreUnavailable as error:
+        parser.error(str(error))
     for name in chosen.names or NAMES:
         parts = getattr(importlib.import_module(f"benchmarks.{name}"), "PARTS", ())
         strange = [part for part in chosen.only if part not in parts]
@@ -65,11 +71,6 @@ def main() -> int:
             parser.error(
                 f"--only {strange[0]!r}: {name} has {'the parts ' + ', '.join(parts) if parts else 'no parts'}"
             )
-    prefer()  # as `zonelock serve` does, which most of them start: so what is measured in this process does, too
-    try:
-        chosen()
-    except CoreUnavailable as error:
-        parser.error(str(error))
     effort = Effort(1 if chosen.smoke else chosen.rounds, chosen.smoke, chosen.scale, tuple(chosen.only))
     for name in chosen.names or NAMES:
         report: Report = asyncio.run(importlib.import_module(f"benchmarks.{name}").run(effort))

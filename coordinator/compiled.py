@@ -32,7 +32,8 @@ OPTIONS = ("-O2", "one group")
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
-BUILDS = ROOT / "build" / "compiled" if (ROOT / "pyproject.toml").exists() else PACKAGE / "compiled-core"
+CHECKOUT = (ROOT / "pyproject.toml").exists()
+BUILDS = ROOT / "build" / "compiled" if CHECKOUT else PACKAGE / "compiled-core"
 """Where builds lie: of a checkout where `make clean` finds them, of an installed package inside it."""
 
 RECORD = "build.json"
@@ -79,7 +80,7 @@ def matching_build() -> Path | None:
 
 def how_to_compile() -> str:
     """The command that makes a build for this installation."""
-    return "make compiled" if BUILDS.parent.name == "build" else f"{sys.executable} -m coordinator.compiling"
+    return "make compiled" if CHECKOUT else f"{sys.executable} -m coordinator.compiling"
 
 
 def prefer() -> None:

@@ -256,7 +256,7 @@ class Runtime:
             return
         began_s = time.perf_counter()
         try:
-            step = machine.handle(event, stops_first=True)
+            step = self._decide(machine, event)
             decided_s = time.perf_counter() - began_s
             if self._check_invariants:
                 violations = check(machine)
@@ -279,6 +279,12 @@ class Runtime:
             asyncio.get_running_loop().call_soon(self._wind_down)
         if type(event) not in _SET_NO_DEADLINE:
             self._set_timer()
+
+    def _decide(self, machine: Machine, event: ev.Event) -> fx.Step:
+        """What the core makes of it. For the simulator, which must see it before anything leaves: a compiled `Machine`
+        has no subclasses.
+        """
+        return machine.handle(event, stops_first=True)
 
     def _wind_down(self) -> None:
         """The stops have left; unless another event has seen to it, what they end ends now."""

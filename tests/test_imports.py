@@ -69,6 +69,9 @@ class Rule:
 # The first rule whose part is the module or a package around it applies: particular ones stand first.
 RULES = (
     Rule("coordinator.core", libraries=()),
+    # They choose the core before anything imports it.
+    Rule("coordinator.compiled", libraries=()),
+    Rule("coordinator.compiling", ("coordinator.compiled",), libraries=()),
     Rule("coordinator.floor", ("coordinator.core",)),
     Rule("coordinator.tls"),
     Rule("coordinator.store", ("coordinator.core", "coordinator.tls")),
@@ -111,7 +114,7 @@ RULES = (
     Rule("coordinator.config", ("coordinator.core", "coordinator.floor", "coordinator.tls")),
     Rule("coordinator.hooks", ("coordinator.core",)),
     Rule("coordinator.observe", ("coordinator.core", "coordinator.hooks")),
-    Rule("coordinator.metrics", ("coordinator.core", "coordinator.observe")),
+    Rule("coordinator.metrics", ("coordinator.compiled", "coordinator.core", "coordinator.observe")),
     Rule("coordinator"),
     Rule("edge_node.channels", libraries=("numpy",)),
     Rule("edge_node.ring", ("edge_node.channels",), libraries=("numpy",)),
@@ -147,6 +150,7 @@ RULES = (
         may_lazily=(
             "chaos.chronicle",
             "coordinator.app",
+            "coordinator.compiled",
             "coordinator.config",
             "coordinator.core.rejections",
             "coordinator.store.local_etcd",

@@ -27,6 +27,7 @@ LABEL_VALUES = {
     "link": {"connected", "gone"},
     "direction": {"in", "out"},
     "use": {"etcd", "grpc"},
+    "core": {"compiled", "python"},
 }
 
 

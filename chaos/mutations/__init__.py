@@ -18,6 +18,7 @@ from chaos.mutations.plants_core import CORE
 from chaos.mutations.plants_routes import ROUTES
 from chaos.mutations.plants_safety import SAFETY
 from chaos.mutations.plants_shell import SHELL
+from coordinator.compiled import COMPILED, PYTHON, SWITCH, in_use
 
 MUTATIONS: dict[str, Mutation] = {m.name: m for m in (*CORE, *SAFETY, *ROUTES, *SHELL)}
 
@@ -30,6 +31,8 @@ def unavailable(name: str) -> str:
 @contextmanager
 def planted(*names: str) -> Iterator[None]:
     """Plants mutations for the length of a block. Raises KeyError for an unknown name, Unavailable."""
+    if in_use() == COMPILED:
+        raise Unavailable(f"a compiled core takes no plants; run with {SWITCH}={PYTHON}")
     with Patch() as patch:
         for name in names:
             mutation = MUTATIONS[name]

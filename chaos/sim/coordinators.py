@@ -8,7 +8,7 @@ switch and started again with nothing but the ledger.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zonelock.v1 import cluster_service_pb2_grpc, safety_service_pb2_grpc
@@ -192,7 +192,7 @@ class KeptMark:
 
 
 class WatchedRuntime(Runtime):
-    """The runtime, with an ear at every outlet."""
+    """The runtime, with an ear at its core and at every outlet."""
 
     def __init__(self, host: SimCoordinator, store: EtcdStore) -> None:
         world, self._host = host.world, host
@@ -212,6 +212,16 @@ class WatchedRuntime(Runtime):
         conn = super().attach(heard)
         self.streams[conn] = heard.number
         return conn
+
+    def _decide(self, machine: Machine, event: ev.Event) -> Step:
+        host = self._host
+        try:
+            step = super()._decide(machine, event)
+        except Exception as error:
+            host.world.violate(f"{host.name}: the core raised on {type(event).__name__}: {error!r}")
+            raise
+        host.handled(machine, event, step)
+        return step
 
 
 class HeardOutlet:
@@ -239,29 +249,20 @@ class HeardOutlet:
         self._outlet.fail(refusal, message, metadata)
 
 
-def machine_class(world: World) -> type[Machine]:
-    """The core, watched. Takes the place of `Machine` in the runtime."""
+def machine_maker(world: World) -> Callable[..., Machine]:
+    """Makes the core, and notes who begins to decide by which ledger. Takes the place of `Machine` in the runtime."""
 
-    class WatchedMachine(Machine):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            self._host = world.coordinator(current_process().name)
-            runtime, record = self._host.runtime, self._host.record
-            epoch = runtime.epoch if runtime is not None else 0
-            if epoch == world.newest_epoch():
-                record.took_over(world.loop.now_ms, epoch, counter=self.counter.token)
-            else:
-                record.run += 1  # it read the ledger, stood still, and begins to believe that it leads: it does not
-            world.takeovers += 1
-            world.truth.loaded()
+    def made(*args: Any, **options: Any) -> Machine:
+        machine = Machine(*args, **options)
+        host = world.coordinator(current_process().name)
+        runtime, record = host.runtime, host.record
+        epoch = runtime.epoch if runtime is not None else 0
+        if epoch == world.newest_epoch():
+            record.took_over(world.loop.now_ms, epoch, counter=machine.counter.token)
+        else:
+            record.run += 1  # it read the ledger, stood still, and begins to believe that it leads: it does not
+        world.takeovers += 1
+        world.truth.loaded()
+        return machine
 
-        def handle(self, event: ev.Event, *, stops_first: bool = False) -> Step:
-            try:
-                step = super().handle(event, stops_first=stops_first)
-            except Exception as error:
-                world.violate(f"{self._host.name}: the core raised on {type(event).__name__}: {error!r}")
-                raise
-            self._host.handled(self, event, step)
-            return step
-
-    return WatchedMachine
+    return made

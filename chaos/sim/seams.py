@@ -157,7 +157,7 @@ def installed(
     weak_ids: bool,
     open_channel: Callable[..., Any],
     etcd_client: Callable[..., Any],
-    machine: type[Any],
+    machine: Callable[..., Any],
 ) -> Iterator[None]:
     """The product inside the simulated world."""
     chance = _Chance(rng, weak=weak_ids)

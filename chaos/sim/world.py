@@ -17,7 +17,7 @@ from chaos.history import History, Line
 from chaos.recording import floor_fields
 from chaos.sim import floors, seams
 from chaos.sim.bodies import Body
-from chaos.sim.coordinators import SimCoordinator, machine_class
+from chaos.sim.coordinators import SimCoordinator, machine_maker
 from chaos.sim.etcd import SimEtcd
 from chaos.sim.etcd_client import EtcdPath, client_maker
 from chaos.sim.liveness import Liveness
@@ -178,7 +178,7 @@ class World:
         client = client_maker(lambda: self.coordinator(current_process().name).path)
         try:
             with seams.installed(
-                self.chance("product"), self.plan.weak_ids, self.transport.channel, client, machine_class(self)
+                self.chance("product"), self.plan.weak_ids, self.transport.channel, client, machine_maker(self)
             ):
                 self._play()
         finally:

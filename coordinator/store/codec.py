@@ -83,8 +83,8 @@ def decode_ledger(loaded: Loaded) -> Ledger:
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _quoted: Callable[[Any], str] = json.encoder.encode_basestring
 _TEXTS = (tuple[str, ...], tuple)
-"""A field of several texts, as its class says it in Python and when compiled: mypyc keeps no more than `tuple`. In Python
-a tuple of anything else has no reader, so the model cannot get one unnoticed.
+"""A field of several texts, as its class says it in Python and when compiled: mypyc keeps no more than `tuple`. In
+Python a tuple of anything else has no reader, so the model cannot get one unnoticed.
 """
 _WRITERS: dict[Any, Callable[[Any], str]] = {int: str, bool: _dumps, **dict.fromkeys(_TEXTS, _dumps)}
 """How a value of a field's type is written; all others are texts."""
