@@ -1,4 +1,4 @@
-"""A TCP relay between two processes that can be cut, silenced, held up in one direction, and closed."""
+"""A TCP relay between two processes that can be slow, cut, silenced, held up in one direction, and closed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Self
 
 
 class Relay:
-    """`target` forwards to another host:port, until it is told otherwise."""
+    """`target` forwards to another host:port, until it is told otherwise; each way takes `delay_s` at least."""
 
-    def __init__(self, towards: str) -> None:
+    def __init__(self, towards: str, delay_s: float = 0.0) -> None:
         host, _, port = towards.rpartition(":")
-        self._towards = host, int(port)
+        self._towards, self._delay_s = (host, int(port)), delay_s
         self._server: asyncio.Server | None = None
         self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
@@ -98,6 +98,8 @@ class Relay:
     ) -> None:
         try:
             while data := await reader.read(65_536):
+                if self._delay_s:
+                    await asyncio.sleep(self._delay_s)
                 if gate is not None:
                     await gate.wait()
                 if self._open.is_set():

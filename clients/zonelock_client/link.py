@@ -42,7 +42,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # A failed connection's own back-off must not outlast ours, nor be shared with another channel of the process.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # The time that a handshake may take, in spite of its name: below it a longer path, or a busy coordinator to which a
+    # whole fleet comes at once, is never reached.
+    ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # A dead path is found out by pings, though the only coordinator may stay silent for a good reason. Measured with
     # grpcio 1.85: without a ping time-out of its own a ping that nobody answers ends nothing within 25 s.

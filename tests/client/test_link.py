@@ -58,6 +58,17 @@ async def test_a_grant_survives_a_cut_link_and_is_given_back_over_the_next_one(s
     assert await shown(server, "Z_31") == "FREE"
 
 
+async def test_a_coordinator_at_the_end_of_a_long_path_is_reached() -> None:
+    """A handshake there and back takes a third of a second."""
+    async with (
+        TestServer() as server,
+        Relay(server.target, delay_s=0.15) as relay,
+        connect(relay.target, agent_id="A") as agent,
+    ):
+        grant = await agent.acquire("Z_31", expected_ms=30_000)
+        await grant.cleared()
+
+
 async def test_a_waiter_keeps_waiting_over_a_cut_link(server: TestServer) -> None:
     async with (
         Relay(server.target) as relay,
