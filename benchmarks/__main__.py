@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.report import Effort, Report, machine, versions
-from coordinator.compiled import CoreUnavailable, prefer
+from coordinator.compiled import CoreUnavailable, how_to_compile, prefer
 from coordinator.compiled import chosen as build_chosen
 
 NAMES = (
@@ -61,7 +61,8 @@ def main() -> int:
         parser.error(f"--rounds {chosen.rounds}, --scale {chosen.scale}: use 1 or more, and a share above 0, at most 1")
     prefer()  # as `zonelock serve` does, which most of them start: what is measured in this process does, too
     try:
-        build_chosen()
+        if build_chosen() is None:
+            print(f"zonelock: measuring with the core in Python; `{how_to_compile()}` compiles it", file=sys.stderr)
     except CoreUnavailable as error:
         parser.error(str(error))
     for name in chosen.names or NAMES:

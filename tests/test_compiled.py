@@ -115,6 +115,12 @@ def test_serve_runs_it_and_says_so(build: Path, tmp_path: Path) -> None:
     assert f"the core is compiled ({build}" in log
 
 
+@pytest.mark.parametrize("core", [compiled.PYTHON, compiled.COMPILED])
+def test_the_benchmarks_say_which_core_was_measured(build: Path, core: str) -> None:
+    told = python("from benchmarks.report import versions; print(versions()['core'])", core=core).communicate()[0]
+    assert told.strip() == core
+
+
 def test_nothing_can_be_planted_in_a_compiled_core(build: Path) -> None:
     told = python(PLANT, core=compiled.COMPILED).communicate()[0]
     assert told.strip() == "a compiled core takes no plants; run with ZONELOCK_CORE=python"
