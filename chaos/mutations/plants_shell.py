@@ -17,7 +17,9 @@ from coordinator.core import effects as fx
 from coordinator.outlets import Outlets
 from coordinator.runtime import Runtime
 from coordinator.store.etcd import EtcdStore
+from coordinator.store.etcd_journal import Journal, Slice
 from coordinator.store.etcdpb import rpc_pb2
+from coordinator.store.sentinel import Sentinel
 
 SHELL: list[Mutation] = []
 
@@ -103,15 +105,41 @@ def _no_leader_compare(patch: Patch) -> None:
     patch.wrap(EtcdStore, "_fenced_txn", make)
 
 
-@mutation(SHELL, "no_record_compare", "a transaction does not compare the records that it rewrites", "I1", "I2", "I4")
+@mutation(SHELL, "no_record_compare", "records are folded whoever wrote them since, and nobody watches", "I4")
 def _no_record_compare(patch: Patch) -> None:
     def make(original: Any) -> Any:
-        def build(self: EtcdStore, writes: Any) -> rpc_pb2.TxnRequest:
-            return _without(original(self, writes), lambda compare: compare.key == self._leader_key)
+        def add_slice(self: Journal, request: rpc_pb2.TxnRequest, step: Slice) -> None:
+            fence = list(request.compare)
+            original(self, request, step)
+            _without(request, lambda compare: compare in fence)
 
-        return build
+        return add_slice
 
-    patch.wrap(EtcdStore, "_transaction", make)
+    patch.wrap(Journal, "add_slice", make)
+    patch.wrap(Sentinel, "foreign", lambda _: lambda self: [])
+
+
+@mutation(
+    SHELL,
+    "delete_unfolded_entries",
+    "entries of the journal are deleted before their records are folded",
+    "I1",
+    "I2",
+    "I4",
+)
+def _delete_unfolded_entries(patch: Patch) -> None:
+    def make(original: Any) -> Any:
+        def next_slice(self: Journal) -> Slice:
+            step = original(self)
+            if step.writes:
+                self.folded(step, 0)
+                self.mods.update(dict.fromkeys(step.writes, 0))
+                return next_slice(self)
+            return step
+
+        return next_slice
+
+    patch.wrap(Journal, "next_slice", make)
 
 
 @mutation(
@@ -131,9 +159,9 @@ def _reload_before_new_epoch(patch: Patch) -> None:
             loaded = await original(self)
             if self in owing:
                 owing.discard(self)
-                mods = self._mods
+                journal = self._journal
                 await refence(self)
-                self._mods = mods
+                self._journal = journal
             return loaded
 
         return load

@@ -36,6 +36,7 @@ from coordinator.rpc.zone_service import ZoneService, add_to_server
 from coordinator.runtime import Halted, Outlet, Runtime
 from coordinator.store import codec
 from coordinator.store.etcd import EtcdStore
+from coordinator.store.etcd_journal import ENTRY, decoded
 from coordinator.store.etcdpb import rpc_pb2
 
 if TYPE_CHECKING:
@@ -142,17 +143,21 @@ class SimCoordinator:
     def _wrote(self, request: rpc_pb2.TxnRequest, epoch: int, outcome: str, applied: bool, revision: int) -> None:
         """Written down when it is applied: the order of these lines is the ledger's own."""
         records: dict[str, Record | None] = {}
+        folded: list[str] = []
         for operation in request.success:
             put, delete = operation.request_put, operation.request_delete_range
             path = put.key or delete.key
-            if path.startswith(LEDGER):
-                key = path.removeprefix(LEDGER).decode()
-                records[key] = codec.decode(key, put.value) if put.key else None
+            key = path.removeprefix(LEDGER).decode()
+            if path.startswith(LEDGER) and not key.startswith(ENTRY):
+                folded.append(key)
+            elif path.startswith(LEDGER) and put.key:
+                for name, value in decoded(key, put.value).items():
+                    records[name] = codec.decode(name, value) if value is not None else None
+        if applied:
+            self.world.truth.folded(folded)
         if not records:
             return
         self.world.commits += 1
-        if applied:
-            self.world.truth.wrote(records)
         self.record.committed(
             self.world.loop.now_ms,
             records,

@@ -59,7 +59,9 @@ class SimEtcd:
                 self._put(put.key, put.value, put.lease)
                 response.responses.add().response_put.SetInParent()
             elif kind == "request_delete_range":
-                self._delete(operation.request_delete_range.key)
+                gone = operation.request_delete_range
+                for key in self.between(gone.key, gone.range_end):
+                    self._delete(key)
                 response.responses.add().response_delete_range.SetInParent()
             else:
                 self._range(operation.request_range, response.responses.add().response_range)
@@ -83,19 +85,25 @@ class SimEtcd:
             notice(key, None, self.revision)
 
     def _range(self, request: rpc_pb2.RangeRequest, response: rpc_pb2.RangeResponse) -> None:
-        if request.range_end:
-            keys = sorted(k for k in self.kvs if request.key <= k < request.range_end)
-        else:
-            keys = [request.key] if request.key in self.kvs else []
+        keys = self.between(request.key, request.range_end)
         if request.limit and len(keys) > request.limit:
             raise ValueError("the simulated etcd reads a ledger in one page")
         response.kvs.extend(self.read(key) for key in keys)  # type: ignore[misc]
+
+    def between(self, first: bytes, end: bytes) -> list[bytes]:
+        """The keys from `first` to before `end`; only `first` without one."""
+        if end:
+            return sorted(k for k in self.kvs if first <= k < end)
+        return [first] if first in self.kvs else []
 
     def read(self, key: bytes) -> kv_pb2.KeyValue | None:
         stored = self.kvs.get(key)
         if stored is None:
             return None
         return kv_pb2.KeyValue(key=key, value=stored.value, mod_revision=stored.mod_revision, lease=stored.lease)
+
+    def read_all(self) -> list[kv_pb2.KeyValue]:
+        return [kv for kv in map(self.read, sorted(self.kvs)) if kv is not None]
 
     # -- people with a shell -------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from chaos.sim.etcd import EtcdRefused, SimEtcd
 from chaos.sim.loop import NS_PER_MS, VirtualLoop
-from coordinator.store.etcd_client import DEADLINE_S, EndpointStatus, Refused, WatchNotice
+from coordinator.store.etcd_client import DEADLINE_S, EndpointStatus, KeyRange, Refused, WatchNotice
 from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
 from coordinator.store.port import CommitUncertain, StoreUnavailable
@@ -147,16 +147,23 @@ class SimEtcdClient:
     async def revoke_lease(self, lease: int) -> None:
         await self._call(lambda: self._path.etcd.revoke(lease), repeatable=True)
 
-    async def watch(self, keys: Sequence[bytes], from_revision: int, timeout_s: float, notice: WatchNotice) -> None:
+    async def watch(
+        self, keys: Sequence[bytes | KeyRange], from_revision: int, timeout_s: float, notice: WatchNotice
+    ) -> None:
         """What was written since the revision first, as the newest of each key; told in the watcher's own process."""
         path, arrived, news = self._path, deque[tuple[bytes, bytes | None, int]](), asyncio.Event()
 
         def look(key: bytes, value: bytes | None, revision: int) -> None:
-            if key in keys and not path.cut:
+            if any(key == k if isinstance(k, bytes) else k[0] <= key < k[1] for k in keys) and not path.cut:
                 arrived.append((key, value, revision))
                 news.set()
 
         for key in keys:
+            if not isinstance(key, bytes):
+                for changed in path.etcd.between(*key):
+                    if path.etcd.kvs[changed].mod_revision >= from_revision:
+                        look(changed, path.etcd.kvs[changed].value, path.etcd.kvs[changed].mod_revision)
+                continue
             stored = path.etcd.kvs.get(key)
             if stored is None or stored.mod_revision >= from_revision:
                 look(key, stored.value if stored else None, stored.mod_revision if stored else path.etcd.revision)

@@ -164,7 +164,7 @@ class Nemesis:
         for coordinator in world.coordinators:
             coordinator.kill()
         world.etcd.restore(self._backups.pop(0))
-        world.truth.restore({k: s.value for k, s in world.etcd.kvs.items()})
+        world.truth.restore(world.etcd.read_all())
 
         def start() -> None:
             for coordinator in world.coordinators:

@@ -8,7 +8,7 @@ by the store's own codec; decides nothing and changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from zonelock.v1 import zone_service_pb2 as pb
@@ -19,6 +19,8 @@ from coordinator.core.machine import Machine
 from coordinator.core.model import CounterRecord, StopCause, StopRecord, UnitRecord, UnitState
 from coordinator.core.sessions import Session
 from coordinator.store import codec
+from coordinator.store.etcd_journal import ENTRY, Journal, decoded
+from coordinator.store.etcdpb import kv_pb2
 
 LEDGER = b"zonelock/ledger/"
 OCCUPIED = (UnitState.HELD, UnitState.BLOCKED)
@@ -47,6 +49,12 @@ class Truth:
     foreign: set[str] = field(default_factory=set)
     """Records that somebody else wrote, and that no coordinator has loaded since."""
 
+    _own: dict[str, bytes | None] = field(default_factory=dict)
+    """What the records' own keys say."""
+    _entries: dict[str, dict[str, bytes | None]] = field(default_factory=dict)
+    """What the journal says, by entry, in order."""
+    _now: dict[str, bytes | None] = field(default_factory=dict)
+    """What holds, of both."""
     _told: dict[tuple[str, str], tuple[Session, set[str]]] = field(default_factory=dict)
     """(coordinator, agent) -> the session that was told of stops. One that another client of that name has ended, and
     that begins anew, says itself what latches it."""
@@ -64,6 +72,31 @@ class Truth:
         if not key.startswith(LEDGER):
             return
         name = key[len(LEDGER) :].decode()
+        if name.startswith(ENTRY):
+            self._journalled(name, value)
+            return
+        self._own[name] = value
+        if not any(name in entry for entry in self._entries.values()):
+            self._holds_now(name, value)
+
+    def _journalled(self, name: str, entry: bytes | None) -> None:
+        """An entry holds over the records' own keys, until it is deleted: they must say the same by then."""
+        if entry is not None:
+            self._entries[name] = writes = decoded(name, entry)
+            for key, value in writes.items():
+                self._holds_now(key, value)
+            return
+        for key in self._entries.pop(name, {}):
+            if any(key in other for other in self._entries.values()):
+                continue
+            if self._own.get(key) != self._now.get(key):
+                self.violate(f"I4: {name} was deleted, and the own key of {key} does not say what it said")
+            self._holds_now(key, self._own.get(key))
+
+    def _holds_now(self, name: str, value: bytes | None) -> None:
+        if self._now.get(name) == value:
+            return
+        self._now[name] = value
         if value is None:
             if name.startswith("unit/"):
                 self.violate(f"I2: the record {name} was deleted")
@@ -134,13 +167,13 @@ class Truth:
         """A coordinator has read the ledger: what others wrote is known now."""
         self.foreign.clear()
 
-    def wrote(self, keys: Iterable[str]) -> None:
-        """A coordinator's transaction was applied."""
+    def folded(self, keys: Iterable[str]) -> None:
+        """A coordinator has written records' own keys, as its journal has them."""
         for key in keys:
             if key in self.foreign:
                 self.violate(f"I4: {key} was overwritten, though somebody else had changed it since it was loaded")
 
-    def restore(self, kvs: Mapping[bytes, bytes]) -> None:
+    def restore(self, kvs: Iterable[kv_pb2.KeyValue]) -> None:
         """An old copy is the ledger now. What was granted since stays granted: no token may come twice."""
         self.restored = True
         self._may_enter |= {(u.agent_id, u.zone) for u in self.units.values() if u.state is UnitState.HELD}
@@ -148,10 +181,15 @@ class Truth:
         self.stops.clear()
         self.reset.clear()
         self.counter = None
-        for key in sorted(kvs):
-            if not key.startswith(LEDGER):
+        ledger = [kv for kv in kvs if kv.key.startswith(LEDGER)]
+        entries = {kv.key[len(LEDGER) :].decode(): kv.value for kv in ledger}
+        self._own = {name: value for name, value in entries.items() if not name.startswith(ENTRY)}
+        self._entries = {name: decoded(name, value) for name, value in entries.items() if name.startswith(ENTRY)}
+        self._now = dict(Journal(LEDGER).read(ledger, 0))
+        for name, value in sorted(self._now.items()):
+            if value is None:
                 continue
-            record = codec.decode(key[len(LEDGER) :].decode(), kvs[key])
+            record = codec.decode(name, value)
             match record:
                 case UnitRecord():
                     self.units[record.zone, record.slot] = record

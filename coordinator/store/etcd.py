@@ -1,12 +1,13 @@
 """The clustered store: the ledger in etcd, fenced by a leader key.
 
 The leader key hangs on an etcd lease; the fence E is its mod_revision. Owns these rules. Every transaction compares
-`mod_revision(leader) = E` and the mod_revision of each record it writes. Nothing but takeover and `refence` rewrites
+`mod_revision(leader) = E` and the mod_revision of each record that it is about. Nothing but takeover and `refence` rewrites
 the leader key, each in one transaction that compares what it saw. Decisions read inside fenced *write* transactions,
 which go through Raft (a linearizable read can be stale: etcd #20418). The lease is renewed only behind a commit, so
 that a coordinator whose loop hangs loses it. Never imports the core.
 
-Keys: `<prefix>leader` (JSON, on the lease), `<prefix>tick`, `<prefix>ledger/<record key>`.
+Keys: `<prefix>leader` (JSON, on the lease), `<prefix>tick`, `<prefix>ledger/<record key>`, and what `etcd_journal` keeps
+behind those: commits that are not folded into them yet.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import NoReturn
 
 from coordinator.store import etcd_txn
 from coordinator.store.etcd_client import (
@@ -32,6 +34,7 @@ from coordinator.store.etcd_client import (
     fit_for_production,
     production_floor,
 )
+from coordinator.store.etcd_journal import ENTRY, Journal
 from coordinator.store.etcd_login import EtcdAccess
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
 from coordinator.store.lookout import Lookout, Vacancy, leader_in, tick_value
@@ -48,6 +51,7 @@ from coordinator.store.port import (
     check_size,
 )
 from coordinator.store.retry import Pause
+from coordinator.store.sentinel import Sentinel
 from coordinator.store.siblings import refuse_second_ledger
 
 log = logging.getLogger(__name__)
@@ -129,8 +133,10 @@ class EtcdStore:
         self._compact_every = compact_every
 
         self._epoch = 0
-        self._mods: dict[str, int] | None = None
-        """mod_revision of every record, as loaded and as committed since; None until `load`."""
+        self._sentinel: Sentinel | None = None
+        self._journal: Journal | None = None
+        """As loaded and as committed since; None until `load`."""
+        self._folding: asyncio.Task[None] | None = None
         self._uncertain = False
         self.trouble = ""
         self._closed = False
@@ -233,11 +239,12 @@ class EtcdStore:
                 log.info("reading the ledger again from its start: %s", error)
         else:
             raise StoreUnavailable(f"{self.name}: the ledger's history is compacted away faster than it can be read")
-        start = len(self._ledger)
-        keys = [kv.key[start:].decode(errors="backslashreplace") for kv in kvs]
-        self._mods = {key: kv.mod_revision for key, kv in zip(keys, kvs, strict=True)}
+        journal = Journal(self._ledger)
+        records = journal.read(kvs, _now_ms())
+        self._forget_ledger()
+        records_end = self._ledger + ENTRY.encode()
+        self._journal, self._sentinel = journal, Sentinel(self._client, self._ledger, records_end, revision)
         self._compacted = self._compacted or revision
-        records = {key: kv.value for key, kv in zip(keys, kvs, strict=True)}
         return Loaded(records=records, revision=revision, epoch=self._epoch)
 
     async def commit(self, writes: Mapping[str, bytes | None]) -> int:
@@ -245,24 +252,85 @@ class EtcdStore:
         self._require_lead()
         if self._uncertain:
             raise CommitUncertain("an earlier commit's outcome is not known: refence and load first")
-        if self._mods is None and writes:
+        journal = self._journal
+        if journal is None and writes:
             raise StoreError("commit before load: a leader reads the ledger before it writes")
+        await self._fold_done()
+        if self._sentinel is not None and (foreign := self._sentinel.foreign()):
+            await self._accuse(foreign)
         sent_ms = _now_ms()
+        request = self._transaction(writes)
         try:
             # A tick does no harm late or twice; anything else is sent once.
-            reply = await self._client.txn(self._transaction(writes), repeatable=not writes)
+            reply = await self._client.txn(request, repeatable=not writes)
         except (CommitUncertain, asyncio.CancelledError):
             self._uncertain = bool(writes)
             raise
+        except StoreUnavailable:
+            if self._sentinel is not None:
+                self._sentinel.look_again()
+            raise
         if not reply.succeeded:
-            raise await self._why_not(reply, writes)
+            raise await self._why_not(reply, [journal.next_key] if journal is not None and writes else [])
         revision = reply.header.revision
-        self._note(writes, revision)
         self._committed_ms = sent_ms
         self._renew_behind(sent_ms)
         self._written += max(1, len(writes))
+        if journal is not None:
+            if writes:
+                journal.committed(request, writes, sent_ms, revision)
+            if self._sentinel is not None:
+                self._sentinel.revision = revision
+            self._fold_behind(journal)
         self._compact_behind(revision)
         return revision
+
+    async def _accuse(self, foreign: Sequence[str]) -> NoReturn:
+        """Records were written, and not by us: by the next leader, unless we still lead."""
+        reply = await self._client.txn(self._fenced_txn(), repeatable=True)
+        raise self._conflict(", ".join(foreign)) if reply.succeeded else self._lost_to(etcd_txn.first_kv(reply))
+
+    def _forget_ledger(self) -> None:
+        """What was loaded; a slice that is on its way yet comes to nothing."""
+        if self._sentinel is not None:
+            self._sentinel.stop()
+        self._sentinel = self._journal = self._folding = None
+
+    def _fold_behind(self, journal: Journal) -> None:
+        """A slice is folded while the answers to the commit leave; the next commit waits for it."""
+        if journal.due(_now_ms()):
+            self._folding = asyncio.create_task(self._fold(journal), name="fold")
+            self._folding.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def _fold_done(self) -> None:
+        """Raises what a commit raises. The slice is not cancelled with the commit that waits for it."""
+        folding = self._folding
+        if folding is not None:
+            await asyncio.wait({folding})
+            self._folding = None
+            folding.result()
+
+    async def _fold(self, journal: Journal) -> None:
+        step = journal.next_slice()
+        request = self._fenced_txn()
+        del request.success[:]
+        journal.add_slice(request, step)
+        try:
+            reply = await self._client.txn(request, repeatable=False)
+        except (CommitUncertain, asyncio.CancelledError):
+            self._uncertain = self._uncertain or self._journal is journal
+            raise
+        except StoreUnavailable:
+            journal.gave_up()
+            raise
+        if self._journal is not journal or self._uncertain:
+            return  # the fence was rewritten meanwhile, or is about to be: the ledger is read anew in any case
+        if not reply.succeeded:
+            raise await self._why_not(reply, step.keys)
+        journal.folded(step, reply.header.revision)
+        if self._sentinel is not None:
+            self._sentinel.own(reply.header.revision)
+        self._written += max(1, len(step.writes))
 
     async def refence(self) -> int:
         self._require_lead()
@@ -293,7 +361,7 @@ class EtcdStore:
             self._epoch = leader.mod_revision
         self.trouble = ""
         self._uncertain = False
-        self._mods = None
+        self._forget_ledger()
         self._first_page = None
         return self._epoch
 
@@ -301,6 +369,7 @@ class EtcdStore:
         if not self._epoch:
             return
         self._epoch = 0
+        self._forget_ledger()
         try:
             # Deletes the leader key if, and only if, it still hangs on this lease.
             await self._client.revoke_lease(self._lease)
@@ -311,7 +380,7 @@ class EtcdStore:
         if self._closed:
             return
         self._closed = True
-        behind = [task for task in (self._renewal, self._compaction, self._spare) if task is not None]
+        behind = [t for t in (self._renewal, self._compaction, self._spare, self._folding) if t is not None]
         for task in behind:
             task.cancel()
         await asyncio.gather(*behind, return_exceptions=True)
@@ -353,7 +422,7 @@ class EtcdStore:
         self._lease = lease.id
         self._epoch = reply.header.revision
         self._uncertain = False
-        self._mods = None
+        self._forget_ledger()
         self._first_page = reply
         return self._epoch
 
@@ -433,39 +502,32 @@ class EtcdStore:
         return etcd_txn.put(self._tick_key, tick_value(self._epoch, self._ticks, self.newest_token))
 
     def _transaction(self, writes: Mapping[str, bytes | None]) -> rpc_pb2.TxnRequest:
-        if not writes or self._mods is None:
+        if not writes or self._journal is None:
             return self._fenced_txn()
         compare = [etcd_txn.unchanged(self._leader_key, self._epoch)]
         success = [self._tick()] if _now_ms() - self._ticked_ms >= TICK_AT_MOST_MS else []
         request = rpc_pb2.TxnRequest(compare=compare, success=success, failure=[etcd_txn.get(self._leader_key)])
-        for key, value in writes.items():
-            etcd_txn.add_write(request, self._ledger + key.encode(), self._mods.get(key, 0), value)
+        self._journal.add_commit(request, writes)
         return request
 
-    def _note(self, writes: Mapping[str, bytes | None], revision: int) -> None:
-        if self._mods is None:
-            return
-        for key, value in writes.items():
-            if value is None:
-                self._mods.pop(key, None)
-            else:
-                self._mods[key] = revision
-
-    async def _why_not(self, reply: rpc_pb2.TxnResponse, writes: Mapping[str, bytes | None]) -> StoreError:
+    async def _why_not(self, reply: rpc_pb2.TxnResponse, keys: Collection[str]) -> StoreError:
         """A compare failed: the fence's, or a record's."""
         leader = etcd_txn.first_kv(reply)
         if leader is None or leader.mod_revision != self._epoch:
             return self._lost_to(leader)
-        changed = "one of " + ", ".join(sorted(writes))
-        mods = self._mods or {}
+        changed = "one of " + ", ".join(sorted(keys))
+        due = {key: self._journal.revision_of(key) for key in keys} if self._journal is not None else {}
         try:
             found = await self._client.txn(
-                self._fenced_txn(*(etcd_txn.get(self._ledger + key.encode()) for key in writes)), repeatable=True
+                self._fenced_txn(*(etcd_txn.get(self._ledger + key.encode()) for key in keys)), repeatable=True
             )
             now = {kv.key[len(self._ledger) :].decode(): kv.mod_revision for kv in etcd_txn.all_kvs(found)}
-            changed = ", ".join(key for key in sorted(writes) if now.get(key, 0) != mods.get(key, 0)) or changed
+            changed = ", ".join(key for key in sorted(keys) if now.get(key, 0) != due.get(key, 0)) or changed
         except StoreUnavailable as error:
             log.info("could not see which record changed: %s", error)
+        return self._conflict(changed)
+
+    def _conflict(self, changed: str) -> RecordConflict:
         return RecordConflict(
             f"another program wrote {changed} under {self._ledger.decode()} in {self.name}: find out which and what it"
             " changed, then start again"
@@ -473,6 +535,7 @@ class EtcdStore:
 
     def _lost_to(self, leader: kv_pb2.KeyValue | None) -> Fenced:
         lost, self._epoch = self._epoch, 0
+        self._forget_ledger()
         if leader is None:
             return Fenced(f"this coordinator's lease expired (its fence was {lost}); nobody leads")
         return Fenced(f"{leader_in(leader).name} leads now (fence {leader.mod_revision}, ours was {lost})")

@@ -38,6 +38,9 @@ PRODUCTION_FLOORS = ((3, 5, 28), (3, 6, 9))
 
 _T = TypeVar("_T")
 
+KeyRange = tuple[bytes, bytes]
+"""Every key from the first to before the second."""
+
 WatchNotice = Callable[[bytes, bytes | None, int], None]
 """Told (key, its value or None when it was deleted, mod_revision)."""
 
@@ -190,15 +193,20 @@ class EtcdClient:
             lambda m: m.lease.LeaseRevoke(request, timeout=self._deadline_s, metadata=m.metadata), repeatable=True
         )
 
-    async def watch(self, keys: Sequence[bytes], from_revision: int, timeout_s: float, notice: WatchNotice) -> None:
+    async def watch(
+        self, keys: Sequence[bytes | KeyRange], from_revision: int, timeout_s: float, notice: WatchNotice
+    ) -> None:
         """Tells `notice` of each write and deletion of the keys at or after the revision, until the timeout.
 
         Only hints, to be checked by reading: a member may lag, and what it told may come again from the next one.
         Raises StoreUnavailable when no member keeps the watch.
         """
+        ranges = [(key, b"") if isinstance(key, bytes) else key for key in keys]
         creates = [
-            rpc_pb2.WatchRequest(create_request=rpc_pb2.WatchCreateRequest(key=key, start_revision=from_revision))
-            for key in keys
+            rpc_pb2.WatchRequest(
+                create_request=rpc_pb2.WatchCreateRequest(key=first, range_end=end, start_revision=from_revision)
+            )
+            for first, end in ranges
         ]
 
         async def watch(member: Member) -> None:

@@ -20,11 +20,21 @@ def delete(key: bytes) -> rpc_pb2.RequestOp:
     return rpc_pb2.RequestOp(request_delete_range=rpc_pb2.DeleteRangeRequest(key=key))
 
 
+def delete_range(first: bytes, end: bytes) -> rpc_pb2.RequestOp:
+    """Deletes every key from `first` to before `end`."""
+    return rpc_pb2.RequestOp(request_delete_range=rpc_pb2.DeleteRangeRequest(key=first, range_end=end))
+
+
+def add_compare(request: rpc_pb2.TxnRequest, key: bytes, mod_revision: int) -> None:
+    """Adds the condition that nobody wrote the key since that revision; 0 means that it is absent."""
+    request.compare.add(target=rpc_pb2.Compare.MOD, result=rpc_pb2.Compare.EQUAL, key=key, mod_revision=mod_revision)
+
+
 def add_write(request: rpc_pb2.TxnRequest, key: bytes, mod_revision: int, value: bytes | None) -> None:
     """Adds a write (None deletes) under the condition that nobody wrote the key since that revision. Filled in place:
     messages that are made first and then listed are copied, which takes three times as long.
     """
-    request.compare.add(target=rpc_pb2.Compare.MOD, result=rpc_pb2.Compare.EQUAL, key=key, mod_revision=mod_revision)
+    add_compare(request, key, mod_revision)
     operation = request.success.add()
     if value is None:
         operation.request_delete_range.key = key
