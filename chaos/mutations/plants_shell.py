@@ -130,7 +130,7 @@ def _no_record_compare(patch: Patch) -> None:
 def _delete_unfolded_entries(patch: Patch) -> None:
     def make(original: Any) -> Any:
         def next_slice(self: Journal) -> Slice:
-            step = original(self)
+            step: Slice = original(self)
             if step.writes:
                 self.folded(step, 0)
                 self.mods.update(dict.fromkeys(step.writes, 0))

@@ -1,13 +1,13 @@
 """The clustered store: the ledger in etcd, fenced by a leader key.
 
 The leader key hangs on an etcd lease; the fence E is its mod_revision. Owns these rules. Every transaction compares
-`mod_revision(leader) = E` and the mod_revision of each record that it is about. Nothing but takeover and `refence` rewrites
+`mod_revision(leader) = E` and the mod_revision of each key that it writes. Nothing but takeover and `refence` rewrites
 the leader key, each in one transaction that compares what it saw. Decisions read inside fenced *write* transactions,
 which go through Raft (a linearizable read can be stale: etcd #20418). The lease is renewed only behind a commit, so
 that a coordinator whose loop hangs loses it. Never imports the core.
 
-Keys: `<prefix>leader` (JSON, on the lease), `<prefix>tick`, `<prefix>ledger/<record key>`, and what `etcd_journal` keeps
-behind those: commits that are not folded into them yet.
+Keys: `<prefix>leader` (JSON, on the lease), `<prefix>tick`, `<prefix>ledger/<record key>`; behind those the journal,
+where `etcd_journal` keeps commits that are not folded into their records yet. `sentinel` watches the records.
 """
 
 from __future__ import annotations
