@@ -215,14 +215,15 @@ class Stopping(Holding):
         self._alarms.append(reason)
 
     def _adopt(self, stop_id: str, session: Session) -> None:
-        """An agent is latched by a stop that the ledger never heard of: it left before a crash. It is a stop all the
-        same.
+        """An agent is latched by a stop that the ledger never heard of: it left before a crash, or was tripped after
+        the copy that is the ledger now was made. It is a stop all the same. Until the floor is confirmed it covers all
+        of it: nobody knows its scope, and whom it stopped may have begun anew and forgotten it, as the ledger has.
         """
         zones = tuple(u.zone for u in self.units.of_agent(session.agent_id))
         stop = StopRecord(
             stop_id=stop_id,
             cause=StopCause.AGENT,
-            floor=False,
+            floor=not self.counter.confirmed,
             stop_groups=tuple(sorted({self.stops.group_of(z) for z in zones})),
             zones=zones,
             tripped_by=session.agent_id,

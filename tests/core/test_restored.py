@@ -35,6 +35,26 @@ def test_a_ledger_below_what_an_agent_saw_is_distrusted_whole() -> None:
     assert only(bench.ask("a", "A"), fx.Granted).token > seen
 
 
+def test_a_stop_that_the_copy_does_not_know_holds_the_floor_until_it_is_reset_too() -> None:
+    """The simulator, seed 584: b stood in the stop's scope, and began anew; only a, elsewhere, still knew of it."""
+    bench = Bench()
+    for agent, zone in (("a", "A"), ("b", "C")):
+        bench.hello(agent)
+        only(bench.ask(agent, zone), fx.Granted)
+    bench.start()
+    bench.latched["a"] = {"s"}
+    bench.hello("b")
+    bench.hello("a", highest_token=(1 << 40) + 77)
+    assert bench.latched["b"] == bench.latched["a"] == {"s", "ledger:2"}
+    for agent in ("a", "b"):
+        bench.acknowledge(agent)
+    bench.clear(all_unknown=True)
+    only(bench.reset("ledger:2"), fx.StopsReported)
+    assert only(bench.ask("b", "C"), fx.Rejected).stop_ids == ("s",)
+    only(bench.reset("s"), fx.StopsReported)
+    only(bench.ask("b", "C"), fx.Granted)
+
+
 def test_after_a_distrusted_ledger_routes_are_judged_by_the_room_that_there_is() -> None:
     """The simulator, seed 5 with a restoration: two stood head-on for ever, and each was told that it could finish."""
     bench = Bench()
