@@ -16,6 +16,7 @@ import coordinator.runtime as runtime_module
 from chaos.checkers import check
 from chaos.history import History
 from chaos.recording import CoordinatorRecord, floor_fields, record_fields
+from chaos.sim.truth import LEDGER, Truth
 from coordinator.core import effects as fx
 from coordinator.core import events as ev
 from coordinator.core.machine import Machine
@@ -24,6 +25,8 @@ from coordinator.core.rejections import Refusal
 from coordinator.runtime import Runtime
 from coordinator.store import codec
 from coordinator.store.etcd import EtcdStore
+from coordinator.store.etcd_client import KeyRange, WatchNotice
+from coordinator.store.etcd_journal import FOLD_ENTRIES
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
 from coordinator.store.port import CommitUncertain, Fenced, Loaded, RecordConflict
 
@@ -192,14 +195,20 @@ async def stop_in_a_lost_commit() -> list[str]:
 # -- the etcd store on a tiny etcd ---------------------------------------------------------------------------------
 
 
+Notice = Callable[[bytes, bytes | None, int], None]
+
+
 class TinyEtcd:
-    """Compares, puts, ranges; and one transaction that is delayed on its way."""
+    """Compares, puts, deletes, ranges, watches; and one transaction that is delayed on its way."""
 
     endpoints = ("tiny:2379",)
 
     def __init__(self) -> None:
         self.kvs: dict[bytes, kv_pb2.KeyValue] = {}
         self.revision = 1
+        self.on_change: list[Notice] = []
+        self.watched = asyncio.Event()
+        """Somebody watches a range."""
         self.delay_next = False
         self.delayed: rpc_pb2.TxnRequest | None = None
         self.after_read: Callable[[], None] | None = None
@@ -226,15 +235,46 @@ class TinyEtcd:
                 put = operation.request_put
                 self.put(put.key, put.value, put.lease)
                 response.responses.add().response_put.SetInParent()
+            elif operation.HasField("request_delete_range"):
+                gone = operation.request_delete_range
+                for kv in self.between(gone.key, gone.range_end):
+                    self.delete(kv.key)
+                response.responses.add().response_delete_range.SetInParent()
             else:
-                first, end = operation.request_range.key, operation.request_range.range_end
-                found = [kv for k, kv in sorted(self.kvs.items()) if k == first or (end and first <= k < end)]
-                response.responses.add().response_range.kvs.extend(found)
+                asked = operation.request_range
+                response.responses.add().response_range.kvs.extend(self.between(asked.key, asked.range_end))
         response.header.revision = self.revision
         return response
 
+    def between(self, first: bytes, end: bytes) -> list[kv_pb2.KeyValue]:
+        return [kv for k, kv in sorted(self.kvs.items()) if k == first or (end and first <= k < end)]
+
     def put(self, key: bytes, value: bytes, lease: int = 0) -> None:
         self.kvs[key] = kv_pb2.KeyValue(key=key, value=value, mod_revision=self.revision, lease=lease)
+        for notice in self.on_change:
+            notice(key, value, self.revision)
+
+    def delete(self, key: bytes) -> None:
+        del self.kvs[key]
+        for notice in self.on_change:
+            notice(key, None, self.revision)
+
+    async def watch(
+        self, keys: Sequence[bytes | KeyRange], from_revision: int, timeout_s: float, notice: WatchNotice
+    ) -> None:
+        """Only of ranges, and of what is written from here on."""
+        ranges = [key for key in keys if not isinstance(key, bytes)]
+
+        def look(key: bytes, value: bytes | None, revision: int) -> None:
+            if any(first <= key < end for first, end in ranges):
+                notice(key, value, revision)
+
+        self.on_change.append(look)
+        self.watched.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.on_change.remove(look)
 
     async def read_key(self, key: bytes) -> tuple[kv_pb2.KeyValue | None, int]:
         return self.kvs.get(key), self.revision
@@ -269,7 +309,7 @@ class Duel:
         self.epochs: dict[str, int] = {}
 
     async def leads(self, name: str) -> EtcdStore:
-        store = EtcdStore("127.0.0.1:1", prefix="t/", name=name)
+        store = EtcdStore("127.0.0.1:1", name=name)
         store._client = store._lookout._client = self.etcd  # type: ignore[assignment]
         self.records[name] = CoordinatorRecord(self.history, name)
         self.epochs[name] = await store.lead()
@@ -314,24 +354,25 @@ def held(zone: str, agent: str, token: int) -> UnitRecord:
 
 
 async def leader_deposed() -> list[str]:
-    """A leader's key expires while it is frozen; another leads and commits; the first wakes up and commits too."""
+    """A leader's key expires while it is frozen; another leads, and before that commits the first wakes up and does."""
     duel = Duel()
     first = await duel.leads("c1")
     await duel.commits("c1", first, held("Z1", "V1", 1))
-    del duel.etcd.kvs[b"t/leader"]
+    del duel.etcd.kvs[b"zonelock/leader"]
     second = await duel.leads("c2")
-    await duel.commits("c2", second, held("Z2", "V2", 2))
     await duel.commits("c1", first, held("Z3", "V3", 3))
+    await duel.commits("c2", second, held("Z2", "V2", 2))
     return duel.verdict()
 
 
 async def foreign_writer() -> list[str]:
-    """Somebody changes a record by hand; its coordinator, which does not know, rewrites it."""
+    """Somebody changes a record by hand; its coordinator would rewrite it."""
     duel = Duel()
     store = await duel.leads("c1")
+    await duel.etcd.watched.wait()
     await duel.commits("c1", store, held("Z1", "V1", 1))
     duel.etcd.revision += 1
-    duel.etcd.put(b"t/ledger/unit/Z1/0", codec.encode(held("Z1", "V9", 9)))
+    duel.etcd.put(LEDGER + b"unit/Z1/0", codec.encode(held("Z1", "V9", 9)))
     duel.history.add(0, "nemesis", "fault", what="foreign_write", keys=["unit/Z1/0"])
     await duel.commits("c1", store, held("Z1", "V1", 10))
     return duel.verdict()
@@ -350,11 +391,24 @@ async def delayed_transaction() -> list[str]:
     return duel.verdict()
 
 
+async def journal_folded() -> list[str]:
+    """So many commits that the first entries of the journal are folded and deleted; no later one names Z2."""
+    duel, broken = Duel(), list[str]()
+    duel.etcd.on_change.append(Truth({zone.name: 1 for zone in FLOOR.zones}, broken.append).on_change)
+    store = await duel.leads("c1")
+    await duel.commits("c1", store, held("Z2", "V2", 1))
+    oldest = min(duel.etcd.kvs, key=lambda key: (not key.startswith(LEDGER), key))
+    for token in range(2, 2 * FOLD_ENTRIES):
+        await duel.commits("c1", store, held("Z1", "V1", token))
+    return broken + duel.verdict() + ([f"nothing was folded: {oldest!r}"] if oldest in duel.etcd.kvs else [])
+
+
 SHELL_SCENES: dict[str, Play] = {
     "ack_before_commit": grant_and_stop,
     "stop_after_commit": grant_and_stop,
     "drop_stop_on_ambiguous_commit": stop_in_a_lost_commit,
     "no_leader_compare": leader_deposed,
     "no_record_compare": foreign_writer,
+    "delete_unfolded_entries": journal_folded,
     "reload_before_new_epoch": delayed_transaction,
 }
