@@ -25,7 +25,7 @@ from zonelock_client.session_core.values import (
     holder_deadline_ns,
 )
 
-UNAVAILABLE = 14
+INVALID_ARGUMENT, UNAVAILABLE = 3, 14
 
 
 # -- frames ----------------------------------------------------------------------------------------------------------
@@ -287,6 +287,27 @@ def test_a_place_in_the_queue_for_nobody_is_given_up_and_for_who_waits_is_kept()
     wire.agent.cancel(request_id)
     assert wire.kinds() == ["cancel"]
     wire.say(pb.Answer(agent_id=wire.agent.spec.agent_id, request_id=request_id, queued=pb.Queued(position=1)))
+    assert wire.operations() == []
+
+
+def test_a_place_in_the_queue_under_an_id_that_was_used_for_something_else_is_given_up() -> None:
+    """The simulator, seed 10079: the agent took the refusal of the other ask for its own, and waited for ever."""
+    wire = Wire()
+    request_id = wire.agent.ask(("Z_1",), 8_000)
+    wire.flush()
+    wire.say(pb.Answer(agent_id=wire.agent.spec.agent_id, request_id=request_id, queued=pb.Queued(position=1)))
+    wire.say(failed(INVALID_ARGUMENT, "PAYLOAD_MISMATCH", request_id=request_id))
+    assert [o.cancel.request_id for o in wire.operations()] == [request_id]
+    assert wire.agent.asks == {}
+    wire.say(pb.Answer(agent_id=wire.agent.spec.agent_id, request_id=request_id, cancelled=pb.Cancelled()))
+    assert wire.operations() == []
+
+
+def test_an_ask_that_fails_for_another_reason_needs_no_cancelling() -> None:
+    wire = Wire()
+    request_id = wire.agent.ask(("nowhere",), 8_000)
+    wire.flush()
+    wire.say(failed(INVALID_ARGUMENT, "UNKNOWN_ZONE", request_id=request_id))
     assert wire.operations() == []
 
 

@@ -45,6 +45,7 @@ RETRY_MS = 200
 _GIVES_BACK = (EntryKind.RELEASE, EntryKind.ABANDON, EntryKind.DECLINE)
 _ALREADY_BACK = frozenset({"ALREADY_RELEASED"})
 _NOT_OURS = frozenset({"STALE_TOKEN", "NOT_HOLDER"})
+_USED_BEFORE = "PAYLOAD_MISMATCH"
 
 
 def take_answer(agent: AgentCore, answer: pb.Answer, now_ns: int) -> None:
@@ -439,6 +440,8 @@ def _request_failed(agent: AgentCore, request_id: str, failure: Failure, now_ns:
         agent.retry(Pending(waiting.operation), _retry_at_ns(failure, now_ns))
     elif record is not None:
         del agent.asks[request_id]
+        if failure.reason == _USED_BEFORE:
+            agent.withdraw(request_id)  # whatever it stands for there, nobody here waits for it any more
         if not record.cancelling:
             agent.notify(AskEnded(agent.spec.agent_id, request_id, failure))
     elif extension is not None:
