@@ -101,8 +101,7 @@ def _no_leader_compare(patch: Patch) -> None:
 
         return build
 
-    patch.wrap(EtcdStore, "_transaction", make)
-    patch.wrap(EtcdStore, "_fenced_txn", make)
+    patch.wrap(EtcdStore, "_under_fence", make)
 
 
 @mutation(SHELL, "no_record_compare", "records are folded whoever wrote them since, and nobody watches", "I4")

@@ -312,8 +312,7 @@ class EtcdStore:
 
     async def _fold(self, journal: Journal) -> None:
         step = journal.next_slice()
-        request = self._fenced_txn()
-        del request.success[:]
+        request = self._under_fence()
         journal.add_slice(request, step)
         try:
             reply = await self._client.txn(request, repeatable=False)
@@ -490,9 +489,12 @@ class EtcdStore:
 
     def _fenced_txn(self, *operations: rpc_pb2.RequestOp) -> rpc_pb2.TxnRequest:
         """A tick with something behind it. The tick makes a read go through Raft."""
+        return self._under_fence(self._tick(), *operations)
+
+    def _under_fence(self, *operations: rpc_pb2.RequestOp) -> rpc_pb2.TxnRequest:
         return rpc_pb2.TxnRequest(
             compare=[etcd_txn.unchanged(self._leader_key, self._epoch)],
-            success=[self._tick(), *operations],
+            success=operations,
             failure=[etcd_txn.get(self._leader_key)],
         )
 
@@ -504,9 +506,8 @@ class EtcdStore:
     def _transaction(self, writes: Mapping[str, bytes | None]) -> rpc_pb2.TxnRequest:
         if not writes or self._journal is None:
             return self._fenced_txn()
-        compare = [etcd_txn.unchanged(self._leader_key, self._epoch)]
-        success = [self._tick()] if _now_ms() - self._ticked_ms >= TICK_AT_MOST_MS else []
-        request = rpc_pb2.TxnRequest(compare=compare, success=success, failure=[etcd_txn.get(self._leader_key)])
+        due = _now_ms() - self._ticked_ms >= TICK_AT_MOST_MS
+        request = self._fenced_txn() if due else self._under_fence()
         self._journal.add_commit(request, writes)
         return request
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from etcd_cluster import fresh_prefix, make_space
 from store.bench import Bench
 
 from coordinator.runtime import boottime_ms
+from coordinator.store import etcd_journal
 from coordinator.store.etcd import TICK_AT_MOST_MS, EtcdStore
 from coordinator.store.etcd_client import EtcdClient
 from coordinator.store.etcd_txn import get_page, put, unchanged
@@ -425,6 +427,25 @@ async def test_a_leader_under_load_ticks_though_no_commit_of_its_is_empty(etcd_b
     await first.commit({})
     before, _ = await client.read_key(tick)
     await asyncio.sleep(TICK_AT_MOST_MS / 1000)
+    await first.commit({"k": b"v"})
+    after, _ = await client.read_key(tick)
+    await client.close()
+    assert before is not None and after is not None
+    assert after.mod_revision > before.mod_revision
+
+
+async def test_a_leader_that_folds_behind_every_commit_ticks_all_the_same(
+    etcd_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etcd_journal, "FOLD_ENTRIES", 1)
+    first = await leading(etcd_bench, "first")
+    client = EtcdClient(etcd_bench.endpoints)
+    tick = f"{etcd_bench.place}tick".encode()
+    await first.commit({})
+    before, _ = await client.read_key(tick)
+    until_s = time.monotonic() + 4 * TICK_AT_MOST_MS / 1000
+    while time.monotonic() < until_s:
+        await first.commit({"k": b"v"})
     await first.commit({"k": b"v"})
     after, _ = await client.read_key(tick)
     await client.close()
