@@ -37,8 +37,9 @@ class Backlog:
         self._steps: deque[fx.Step] = deque()
         self._heard: dict[int, int] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._steps)
+    def __len__(self) -> int:
+        """Steps; none, and it is false."""
+        return len(self._steps)
 
     def add(self, step: fx.Step) -> None:
         self._steps.append(step)

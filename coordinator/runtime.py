@@ -38,6 +38,7 @@ from coordinator.standby import NotLeading, Standby, StoreDown
 from coordinator.stop_output import StopOutput
 from coordinator.store import codec
 from coordinator.store.port import (
+    MAX_OPERATIONS,
     CommitTooLarge,
     CommitUncertain,
     Fenced,
@@ -52,6 +53,9 @@ log = logging.getLogger("zonelock.runtime")
 
 GATHER_MS = 5
 """How long a commit waits at most for the rest of what streams have begun to say."""
+
+HALF_AT_LEAST = 32
+"""A commit costs the store as much as some thirty operations: smaller halves are not worth one of their own."""
 
 TICK_MS = 100
 """A fenced commit at least this often: it proves leadership, renews the lease and gates heartbeat acknowledgements."""
@@ -116,8 +120,8 @@ class Runtime:
         self._backlog = Backlog()
         self._committing = False
         self._wake = asyncio.Event()
-        self.more_is_said: Callable[[], bool] = lambda: False
-        """Whether operations wait for their turn to be decided, which the next commit can still take with it."""
+        self.operations_said: Callable[[], int] = lambda: 0
+        """How many operations wait for their turn to be decided, which the next commit can still take with it."""
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ms = 0
         self._last_commit_ms = 0
@@ -480,10 +484,14 @@ class Runtime:
 
     async def _gather(self) -> None:
         """Waits, shortly, for what streams have begun to say: a frame is cut in several turns of the loop, and its
-        operations had better be in one commit than in as many.
+        operations had better be in one commit than in as many. Of many, half goes ahead: the other half is decided
+        while the store commits the first, and agents whose answers come in two waves ask in two, so that neither the
+        store nor this process waits for the other.
         """
         until_ms = self.now_ms() + GATHER_MS
-        while self.more_is_said() and self.now_ms() < until_ms:  # noqa: ASYNC110 - it is the loop's turns that are awaited
+        while (said := self.operations_said()) and self.now_ms() < until_ms:
+            if len(self._backlog) >= max(HALF_AT_LEAST, min(said, MAX_OPERATIONS)):
+                return
             await asyncio.sleep(0)
 
     def _take_batch(self) -> Batch:

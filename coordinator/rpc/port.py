@@ -35,8 +35,8 @@ class Runtime(Protocol):
     def on_leading(self) -> list[Callable[[bool], None]]:
         """Called with the new value whenever `leading` changes."""
 
-    more_is_said: Callable[[], bool]
-    """Set by the wire: whether operations wait for their turn, which the next commit can still take with it."""
+    operations_said: Callable[[], int]
+    """Set by the wire: how many operations wait for their turn, which the next commit can still take with it."""
 
     def now_ms(self) -> int:
         """CLOCK_BOOTTIME, milliseconds."""

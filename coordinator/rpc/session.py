@@ -210,7 +210,7 @@ class SessionStream:
         for index, operation in enumerate(operations):
             now_ms = runtime.now_ms()
             if turns.is_over(now_ms):
-                now_ms = await turns.next(had_some=index > 0)
+                now_ms = await turns.next(len(operations) - index, had_some=index > 0)
             spoke = self._submit(operation, index, now_ms) or spoke
         runtime.heard(self._conn, frame, spoke=spoke)
         cost = max(1, len(operations))

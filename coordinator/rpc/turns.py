@@ -26,7 +26,7 @@ class Turns:
         self._taken = 0
         self._hurried_ms = -HURRY_EVERY_MS
         self.waiting = 0
-        """Streams with operations that wait for their turn."""
+        """Operations of all streams that wait for their turn."""
 
     def is_over(self, now_ms: int) -> bool:
         """Whether others have waited long enough. An operation for which it is not over is handled without delay."""
@@ -39,11 +39,11 @@ class Turns:
         self._taken += 1
         return False
 
-    async def next(self, *, had_some: bool) -> int:
-        """Waits for a turn with time left; returns the time then. Whoever waits longest comes first; who has had some
-        operations of its frame handled lets pass who has had none.
+    async def next(self, operations: int, *, had_some: bool) -> int:
+        """Waits, with so many operations, for a turn with time left; returns the time then. Whoever waits longest comes
+        first; who has had some operations of its frame handled lets pass who has had none.
         """
-        self.waiting += 1
+        self.waiting += operations
         try:
             if had_some:
                 await asyncio.sleep(0)
@@ -53,7 +53,7 @@ class Turns:
                 if not self.is_over(now_ms):
                     return now_ms
         finally:
-            self.waiting -= 1
+            self.waiting -= operations
 
     def hurry(self) -> None:
         """A call has come that must not wait: for a moment turns are of one operation, though not again and again."""

@@ -37,7 +37,7 @@ class ZoneService(zgrpc.ZoneServiceServicer):
         self._floor_pb = floor_message(floor)
         self._planning = Planning(floor)
         self.turns = Turns(runtime.now_ms)
-        runtime.more_is_said = lambda: self.turns.waiting > 0
+        runtime.operations_said = lambda: self.turns.waiting
         self._sessions: set[SessionStream] = set()
 
     def end_sessions(self, message: str) -> None:

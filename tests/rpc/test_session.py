@@ -45,24 +45,24 @@ async def test_bytes_that_are_no_frame_are_the_client_s_mistake_and_no_bug_of_ou
 
 async def test_a_commit_can_see_that_a_frame_is_not_all_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its operations are in one commit then, though they take several turns of the loop."""
-    seen: list[bool] = []
+    seen: list[int] = []
     over = [True]  # every other operation finds its turn over
 
     def is_over(turns: Turns, now_ms: int) -> bool:
         over.append(not over[-1])
         if not over[-1]:
-            seen.append(site.runtime.more_is_said())
+            seen.append(site.runtime.operations_said())
         return over[-1]
 
     async with running() as site:
         client = await greeted(site, "AGV_1")
-        assert not site.runtime.more_is_said()
+        assert site.runtime.operations_said() == 0
         monkeypatch.setattr(Turns, "is_over", is_over)
         await client.send(ask("AGV_1", "r1", "A"), ask("AGV_1", "r2", "C"))
         await client.answer("granted")
         monkeypatch.undo()
-        assert True in seen
-        assert not site.runtime.more_is_said()
+        assert 1 in seen
+        assert site.runtime.operations_said() == 0
 
 
 async def test_a_grant_names_token_slots_and_the_newest_frame_handled() -> None:

@@ -106,7 +106,7 @@ async def test_what_streams_have_begun_to_say_is_gathered_in_one_commit() -> Non
         out, conn = await w.agent()
         said, now_ms = 0, w.runtime.now_ms()
         w.runtime.now_ms = lambda: now_ms
-        w.runtime.more_is_said = lambda: said < 20
+        w.runtime.operations_said = lambda: 20 - said
         before = len(w.store.commits)
         for i in range(20):
             w.ask(conn, f"Z{i}")
@@ -119,9 +119,26 @@ async def test_what_streams_have_begun_to_say_is_gathered_in_one_commit() -> Non
 async def test_a_commit_does_not_wait_for_streams_that_never_come_to_an_end() -> None:
     async with world() as w:
         out, conn = await w.agent()
-        w.runtime.more_is_said = lambda: True
+        w.runtime.operations_said = lambda: 1
         w.ask(conn, "Z1")
         await out.until(fx.Granted)
+
+
+async def test_of_many_operations_half_goes_ahead_to_be_committed_while_the_rest_is_decided() -> None:
+    async with world() as w:
+        out, conn = await w.agent()
+        said, now_ms = 0, w.runtime.now_ms()
+        w.runtime.now_ms = lambda: now_ms
+        w.runtime.operations_said = lambda: 80 - said
+        before = len(w.store.commits)
+        for i in range(80):
+            w.ask(conn, f"Z{i}")
+            said += 1
+            await asyncio.sleep(0)
+        await out.until(fx.Granted, 80)
+        first, *rest = (size for size in w.store.commits[before:] if size)
+        assert first == 41  # forty units and the counter
+        assert sum(rest) == 40 + len(rest)
 
 
 async def test_what_is_decided_during_a_commit_goes_together_in_the_next() -> None:
