@@ -303,6 +303,19 @@ def test_a_place_in_the_queue_under_an_id_that_was_used_for_something_else_is_gi
     assert wire.operations() == []
 
 
+def test_an_id_that_was_used_for_a_grant_that_is_known_is_left_alone() -> None:
+    """Weak random numbers give a rebooted agent its old ids again; its welcome has listed what came of them."""
+    wire = Wire()
+    wire.hold(7, "Z_2")
+    request_id = wire.agent.ask(("Z_1",), 8_000)
+    wire.agent.grants[7].request_id = request_id
+    wire.flush()
+    wire.say(failed(INVALID_ARGUMENT, "PAYLOAD_MISMATCH", request_id=request_id))
+    assert wire.operations() == []
+    assert wire.agent.asks == {}
+    assert list(wire.agent.grants) == [7]
+
+
 def test_an_ask_that_fails_for_another_reason_needs_no_cancelling() -> None:
     wire = Wire()
     request_id = wire.agent.ask(("nowhere",), 8_000)

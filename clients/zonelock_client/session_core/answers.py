@@ -440,8 +440,8 @@ def _request_failed(agent: AgentCore, request_id: str, failure: Failure, now_ns:
         agent.retry(Pending(waiting.operation), _retry_at_ns(failure, now_ns))
     elif record is not None:
         del agent.asks[request_id]
-        if failure.reason == _USED_BEFORE:
-            agent.withdraw(request_id)  # whatever it stands for there, nobody here waits for it any more
+        if failure.reason == _USED_BEFORE and all(held.request_id != request_id for held in agent.grants.values()):
+            agent.withdraw(request_id)  # it may stand for a place in the queue there, for which nobody here waits
         if not record.cancelling:
             agent.notify(AskEnded(agent.spec.agent_id, request_id, failure))
     elif extension is not None:
