@@ -1,11 +1,11 @@
 """I9, routes: whoever claimed a route and was told that it can finish, still can after every later grant.
 
 A promise stands until something else than a grant may have broken it: a claim by anybody, an ask beside what was
-claimed, a stop, an occupant whose grant ended or whose link went, a new leader; or another took the last zone of both
-their routes first, for which whoever comes second waits its turn, as for any hold. While it stands, no grant
-closes a ring around its agent, and it is not told WOULD_DEADLOCK, unless it is to ask for less at once: the zone named
-to it then lies on the way that it asked for. A ring counts only where every member stands in the one zone that it
-holds, and waits for the next of its own route.
+claimed, or that such an ask is given up, a stop, an occupant whose grant ended or whose link went, a new leader; or
+another took the last zone of both their routes first, for which whoever comes second waits its turn, as for any hold.
+While it stands, no grant closes a ring around its agent, and it is not told WOULD_DEADLOCK, unless it is to ask for
+less at once: the zone named to it then lies on the way that it asked for. A ring counts only where every member stands
+in the one zone that it holds, and waits for the next of its own route.
 """
 
 from __future__ import annotations
@@ -66,6 +66,8 @@ class _Promises:
                     self._disturb()
                 case "event" if line["name"] in ("Claimed", "Asked"):
                     self._event(line)
+                case "event" if line["name"] == "Cancelled":
+                    self._gives_up(line.get("agent") or "", (line.get("fields") or {}).get("request_id", ""))
                 case "step" if line.get("stops"):
                     self._disturb()
                 case "send":
@@ -101,8 +103,14 @@ class _Promises:
             self._look_for_ring(line, agent)
         elif line["op"] == "cancel":
             mine.pop(line.get("request_id", ""), None)
+            self._gives_up(agent, line.get("request_id", ""))
         elif line["op"] in ("goodbye", "hello"):
             mine.clear()
+
+    def _gives_up(self, agent: str, request_id: str) -> None:
+        """An ask beside every claim was reckoned to be a route of one step: without it its agent stays where it is."""
+        if (agent, request_id) in self.beside:
+            self._disturb(by=agent)
 
     def _event(self, line: Line) -> None:
         """A claim, or an ask beside every claim, arrives: it may have been under way for long."""

@@ -94,6 +94,25 @@ def promised_when_its_own_claim_arrived() -> Hand:
     return turned_away_after("Claimed", "V2")
 
 
+def turned_away_when_another_gives_up(*, its_claim: str) -> Hand:
+    """V3 in A waits for X, and gives that up; V2 in B had been told that it can finish by A."""
+    h = Hand().confirmed().grant("V3", 1, "A", ms=60_000).grant("V2", 2, "B", ms=60_000)
+    h.send("V3", "claim", zones=[its_claim]).send("V3", "ask", request_id="r9", zones=["X"])
+    h.send("V2", "claim", zones=["A"]).deliver("V2", "claimed", zones=["A"], can_finish=True)
+    h.send("V2", "ask", request_id="r3", zones=["A"]).send("V3", "cancel", request_id="r9")
+    return h.deliver("V2", "rejected", request_id="r3", reason="WOULD_DEADLOCK")
+
+
+@legal("I9")
+def promised_when_another_still_meant_to_go_where_it_had_claimed_nothing() -> Hand:
+    return turned_away_when_another_gives_up(its_claim="C")
+
+
+@illegal("I9", "is told that waiting for A cannot help")
+def promised_when_another_waited_for_what_it_has_still_claimed() -> Hand:
+    return turned_away_when_another_gives_up(its_claim="X")
+
+
 def two_are_bound_for_one_zone(*, granted: str) -> Hand:
     """V1 in A and V2 in C are both bound for B, and V1 is told that waiting for it cannot help."""
     h = standing_apart().send("V2", "claim", zones=["B"]).send("V1", "claim", zones=["B"])
