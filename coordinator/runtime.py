@@ -54,8 +54,8 @@ log = logging.getLogger("zonelock.runtime")
 GATHER_MS = 5
 """How long a commit waits at most for the rest of what streams have begun to say."""
 
-HALF_AT_LEAST = 32
-"""A commit costs the store as much as some thirty operations: smaller halves are not worth one of their own."""
+HALF_AT_LEAST = 64
+"""A commit costs the store as much as some thirty operations, so smaller halves are not worth one of their own."""
 
 TICK_MS = 100
 """A fenced commit at least this often: it proves leadership, renews the lease and gates heartbeat acknowledgements."""

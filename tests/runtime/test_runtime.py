@@ -129,16 +129,16 @@ async def test_of_many_operations_half_goes_ahead_to_be_committed_while_the_rest
         out, conn = await w.agent()
         said, now_ms = 0, w.runtime.now_ms()
         w.runtime.now_ms = lambda: now_ms
-        w.runtime.operations_said = lambda: 80 - said
+        w.runtime.operations_said = lambda: 180 - said
         before = len(w.store.commits)
-        for i in range(80):
+        for i in range(180):
             w.ask(conn, f"Z{i}")
             said += 1
             await asyncio.sleep(0)
-        await out.until(fx.Granted, 80)
+        await out.until(fx.Granted, 180)
         first, *rest = (size for size in w.store.commits[before:] if size)
-        assert first == 41  # forty units and the counter
-        assert sum(rest) == 40 + len(rest)
+        assert first == 91  # ninety units and the counter
+        assert sum(rest) == 90 + len(rest)
 
 
 async def test_what_is_decided_during_a_commit_goes_together_in_the_next() -> None:
