@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from client.floor_view import shown, until
+from client.floor_view import shown, until, until_shown
 from zonelock.v1 import floor_pb2
 from zonelock_client import (
     ArgumentError,
@@ -53,7 +53,7 @@ async def test_an_exception_in_the_block_abandons_the_grant_and_keeps_the_zone_o
         with pytest.raises(ZeroDivisionError):
             async with agent.hold("Z_31", expected_ms=8_000):
                 _ = 1 / 0
-    assert await shown(server, "Z_31") == "BLOCKED ABANDONED"
+    await until_shown(server, "Z_31", "BLOCKED ABANDONED")
 
 
 async def test_leaving_the_block_without_cleared_abandons_the_rest(server: TestServer) -> None:
@@ -63,7 +63,7 @@ async def test_leaving_the_block_without_cleared_abandons_the_rest(server: TestS
     ):
         await grant.cleared("Z_31")
     assert await shown(server, "Z_31") == "FREE"
-    assert await shown(server, "Z_32") == "BLOCKED ABANDONED"
+    await until_shown(server, "Z_32", "BLOCKED ABANDONED")
 
 
 async def test_a_waiter_learns_who_is_in_the_way_and_takes_over_when_the_zone_is_given_back(server: TestServer) -> None:
@@ -145,7 +145,7 @@ async def test_a_cancellation_from_outside_stays_one_even_when_the_grant_is_lost
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert await shown(server, "Z_31") == "BLOCKED ABANDONED"
+        await until_shown(server, "Z_31", "BLOCKED ABANDONED")
 
         async def both() -> None:
             async with agent.hold("Z_32", expected_ms=300) as grant:
@@ -164,7 +164,7 @@ async def test_a_cancellation_from_outside_stays_one_even_when_the_grant_is_lost
 async def test_only_the_hold_that_lost_its_grant_raises_when_holds_are_nested(server: TestServer) -> None:
     async with connect(server.target, agent_id="AGV_07") as agent, agent.hold("Z_31", expected_ms=20_000) as outer:
         with pytest.raises(GrantLost) as caught:
-            async with agent.hold("X_01", expected_ms=300) as inner:
+            async with agent.hold("X_01", expected_ms=1_000) as inner:
                 await asyncio.Event().wait()
         assert caught.value.token == inner.token
         assert not outer.lost or outer.lost_reason == "stopped"
@@ -219,14 +219,14 @@ async def test_the_motion_stop_fires_from_its_own_thread_while_the_event_loop_is
 
 
 async def test_an_overdue_hold_stops_its_group_unless_the_holder_says_that_it_stands(server: TestServer) -> None:
-    async with connect(server.target, agent_id="A", stop_ms=300) as a:
-        grant = await a.acquire("Z_31", expected_ms=600)
+    async with connect(server.target, agent_id="A", stop_ms=1_000) as a:
+        grant = await a.acquire("Z_31", expected_ms=1_400)
         assert await grant.lost == "deadline"
         await grant.standing()
         assert await shown(server, "Z_31") == "BLOCKED STOPPED"
         async with server.operator() as operator:
             assert await operator.stops() == []
-        grant = await a.acquire("Z_31", expected_ms=600)  # its own residue is converted
+        grant = await a.acquire("Z_31", expected_ms=1_400)  # its own residue is converted
         stopped = asyncio.Event()
         a.on_stop(lambda stop: stopped.set())
         await stopped.wait()
@@ -325,7 +325,7 @@ async def test_closing_abandons_live_grants_and_halts(server: TestServer) -> Non
     await agent.close()
     assert grant.lost_reason == "closed"
     assert await asyncio.to_thread(halted.wait, 5)
-    assert await shown(server, "Z_31") == "BLOCKED ABANDONED"
+    await until_shown(server, "Z_31", "BLOCKED ABANDONED")
 
 
 async def test_a_new_process_with_the_same_secret_takes_its_grants_up_again(server: TestServer) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from client.floor_view import shown, until, until_waiting
+from client.floor_view import shown, until_shown, until_waiting
 from client.scripted import Conversation, scripted
 from zonelock.v1 import zone_service_pb2 as pb
 from zonelock_client import Agent, GrantLost, Halt, LinkLost, LinkState, RequestError, connect
@@ -115,8 +115,7 @@ async def test_a_release_that_is_refused_after_its_caller_gave_up_abandons_the_g
         await relay.restore()
         await story.until(LinkState.CONNECTED)
         await (await agent.acquire("Z_32", expected_ms=8_000)).cleared()
-        await until(server, lambda p: any(o.cause for z in p.zones if z.name == "Z_31" for o in z.occupants))
-        assert await shown(server, "Z_31") == "BLOCKED ABANDONED"
+        await until_shown(server, "Z_31", "BLOCKED ABANDONED")
 
 
 async def test_a_silent_coordinator_is_left_for_the_next_one(server: TestServer) -> None:

@@ -7,8 +7,7 @@ import threading
 from collections.abc import AsyncIterator
 
 import pytest
-from client.floor_view import shown, until
-from zonelock.v1 import floor_pb2
+from client.floor_view import shown, until_shown
 from zonelock_client import ArgumentError, GrantLost, Halt, RequestError, connect
 from zonelock_client.testing import TestServer
 
@@ -22,11 +21,6 @@ async def server() -> AsyncIterator[TestServer]:
 async def revoke(server: TestServer, agent_id: str = "A") -> list[int]:
     async with server.operator("mara") as operator:
         return await operator.revoke(agent_id=agent_id, reason="make way for the tugger")
-
-
-async def until_blocked(server: TestServer, zone: str) -> None:
-    blocked = floor_pb2.ZONE_STATE_BLOCKED
-    await until(server, lambda p: any(z.name == zone and z.state == blocked for z in p.zones))
 
 
 async def test_a_revoked_agent_halts_and_then_says_that_it_stands(server: TestServer) -> None:
@@ -47,8 +41,7 @@ async def test_a_revoked_agent_halts_and_then_says_that_it_stands(server: TestSe
         await asyncio.to_thread(halted.wait, 20)
         assert await shown(server, "Z_31") == "HELD"  # the motion stop has not returned: nothing is confirmed
         go_on.set()
-        await until_blocked(server, "Z_31")
-        assert await shown(server, "Z_31") == "BLOCKED STOPPED"
+        await until_shown(server, "Z_31", "BLOCKED STOPPED")
         async with server.operator() as operator:
             assert await operator.stops() == []
 
@@ -68,7 +61,7 @@ async def test_a_revoked_block_ends_in_grant_lost_and_its_end_is_the_confirmatio
         with pytest.raises(GrantLost, match="make way for the tugger") as caught:
             await task
         assert caught.value.reason == "revoked"
-        await until_blocked(server, "Z_31")
+        await until_shown(server, "Z_31", "BLOCKED STOPPED")
 
 
 async def test_a_revoked_agent_that_gives_the_zone_back_itself_leaves_it_free(server: TestServer) -> None:
@@ -101,7 +94,7 @@ async def test_a_release_that_is_contradicted_becomes_a_standstill_after_all(ser
         released.set()
         with pytest.raises(Exception, match="STILL_INSIDE"):
             await giving_back
-        await until_blocked(server, "Z_31")
+        await until_shown(server, "Z_31", "BLOCKED STOPPED")
 
 
 async def test_nothing_is_confirmed_when_the_motion_stop_fails(
@@ -114,9 +107,7 @@ async def test_nothing_is_confirmed_when_the_motion_stop_fails(
         grant = await agent.acquire("Z_31", expected_ms=1_000)
         await revoke(server)
         await grant.lost
-        stopped = floor_pb2.ZONE_STATE_STOPPED
-        await until(server, lambda p: any(z.name == "Z_31" and z.state == stopped for z in p.zones))
-        assert await shown(server, "Z_31") == "STOPPED OVERDUE"
+        await until_shown(server, "Z_31", "STOPPED OVERDUE")
     assert "nobody says that it stands" in caplog.text
 
 
@@ -135,7 +126,7 @@ async def test_closing_a_revoked_agent_abandons_what_it_has_not_confirmed(server
         grant = await agent.acquire("Z_31", expected_ms=20_000)
         await revoke(server)
         await grant.lost
-    assert await shown(server, "Z_31") == "BLOCKED ABANDONED"
+    await until_shown(server, "Z_31", "BLOCKED ABANDONED")
 
 
 async def test_a_revocation_names_one_target_and_one_that_holds(server: TestServer) -> None:
