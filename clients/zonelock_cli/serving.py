@@ -41,6 +41,7 @@ ENDINGS: dict[str, tuple[ExitCode, str]] = {
     ),
     "ListenError": (ExitCode.UNAVAILABLE, "End what listens there, or take another address with --listen."),
     "LedgerCorrupt": (ExitCode.FAILURE, "Restore the store from a copy; the coordinator's log names the records."),
+    "JournalCorrupt": (ExitCode.FAILURE, "Restore the store from a copy; the message names the entry."),
     "RecordConflict": (ExitCode.FAILURE, "Find out who else writes under this prefix before starting again."),
     "Halted": (ExitCode.FAILURE, "Find out who else writes to this ledger before starting again."),
     "FloorChanged": (ExitCode.FAILURE, "Start with the floor that the ledger was made with, or with a new store."),

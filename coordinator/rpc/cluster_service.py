@@ -14,6 +14,7 @@ from coordinator.core.rejections import Refusal
 from coordinator.rpc.errors import RequestRefused, Tally, answered, bad_field
 from coordinator.rpc.limits import MAX_NAMES, RpcLimits
 from coordinator.rpc.port import Runtime
+from coordinator.rpc.requests import identifier
 from coordinator.rpc.stop_news import StopNews
 from coordinator.rpc.translate import stop_message, stop_record
 from coordinator.tls import TlsFiles
@@ -101,6 +102,8 @@ class ClusterService(cgrpc.ClusterServiceServicer):
     ) -> cpb.HandOverStopsResponse:
         if len(request.stops) > MAX_NAMES:
             raise bad_field("stops", len(request.stops), f"at most {MAX_NAMES} in one call")
+        for stop in request.stops:
+            identifier("stops.stop_id", stop.stop_id)
         try:
             stops = [stop_record(stop) for stop in request.stops]
         except ValueError as error:

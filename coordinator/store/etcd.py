@@ -67,6 +67,8 @@ history counts against etcd's quota."""
 KEEP_REVISIONS = 1_000
 TICK_AT_MOST_MS = 50
 """A busy leader's commits carry the tick this often; an idle one's empty commits are ticks by themselves."""
+REFENCE_PAUSE_S = 0.2
+"""Between attempts at most: standbys give a silent leader CONFIRM_MS after etcd answers again."""
 SPARE_SHARE = 4
 """A lease that was granted ahead of a take-over is used while less than this part of it is gone: a quarter."""
 CLOCK_MARGIN_PERMILLE = 10
@@ -308,26 +310,32 @@ class EtcdStore:
         if folding is not None:
             await asyncio.wait({folding})
             self._folding = None
+            if folding.cancelled():
+                raise CommitUncertain("folding the journal was broken off")
             folding.result()
 
     async def _fold(self, journal: Journal) -> None:
+        if self._journal is not journal or not self._epoch:
+            return
         step = journal.next_slice()
-        request = self._under_fence()
-        journal.add_slice(request, step)
         try:
+            request = self._under_fence()
+            journal.add_slice(request, step)
             reply = await self._client.txn(request, repeatable=False)
-        except (CommitUncertain, asyncio.CancelledError):
-            self._uncertain = self._uncertain or self._journal is journal
-            raise
-        except StoreUnavailable:
+        except StoreUnavailable as error:  # not applied; what is to be said of the store, the next commit says
             journal.gave_up()
+            log.info("the journal waits to be folded: %s", error)
+            return
+        except BaseException:
+            journal.gave_up()
+            self._uncertain = self._uncertain or self._journal is journal
             raise
         if self._journal is not journal or self._uncertain:
             return  # the fence was rewritten meanwhile, or is about to be: the ledger is read anew in any case
         if not reply.succeeded:
             raise await self._why_not(reply, step.keys)
         journal.folded(step, reply.header.revision)
-        if self._sentinel is not None:
+        if self._sentinel is not None and step.writes:
             self._sentinel.own(reply.header.revision)
         self._written += max(1, len(step.writes))
 
@@ -339,7 +347,7 @@ class EtcdStore:
             success=[etcd_txn.put(self._leader_key, self._leader_value, self._lease)],
             failure=[etcd_txn.get(self._leader_key)],
         )
-        pause = Pause()
+        pause = Pause(REFENCE_PAUSE_S)
         reply = None
         while reply is None:
             try:

@@ -49,6 +49,10 @@ class Refused(StoreUnavailable):
     """The cluster said no without executing the call, and every member would."""
 
 
+class Compacted(StoreUnavailable):
+    """The history from the revision asked for on is gone."""
+
+
 class EndpointError(StoreUnavailable, ValueError):
     """An endpoint is misspelt."""
 
@@ -199,7 +203,7 @@ class EtcdClient:
         """Tells `notice` of each write and deletion of the keys at or after the revision, until the timeout.
 
         Only hints, to be checked by reading: a member may lag, and what it told may come again from the next one.
-        Raises StoreUnavailable when no member keeps the watch.
+        Raises StoreUnavailable when no member keeps the watch, and Compacted when it cannot begin so early.
         """
         ranges = [(key, b"") if isinstance(key, bytes) else key for key in keys]
         creates = [
@@ -215,8 +219,10 @@ class EtcdClient:
                 for create in creates:
                     await call.write(create)
                 while isinstance(reply := await call.read(), rpc_pb2.WatchResponse):
+                    if reply.compact_revision:
+                        raise Compacted(f"{member.endpoint} has the watch's beginning no more")
                     if reply.canceled:
-                        return
+                        raise StoreUnavailable(f"{member.endpoint} ended the watch: {reply.cancel_reason}")
                     for event in reply.events:
                         gone = event.type == kv_pb2.Event.DELETE
                         notice(event.kv.key, None if gone else event.kv.value, event.kv.mod_revision)
@@ -331,4 +337,7 @@ class EtcdClient:
             await asyncio.sleep(CONNECT_POLL_S)
 
     def _move_on(self, member: Member) -> None:
-        self._current = (self.endpoints.index(member.endpoint) + 1) % len(self.endpoints)
+        """From a member that failed; what failed may be a watch of one that commits have left before."""
+        failed = self.endpoints.index(member.endpoint)
+        if self._current == failed:
+            self._current = (failed + 1) % len(self.endpoints)

@@ -16,6 +16,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 from coordinator.store import etcd_txn
 from coordinator.store.etcdpb import kv_pb2, rpc_pb2
@@ -80,13 +81,15 @@ def entry_key(number: int) -> str:
 
 def encoded(writes: Mapping[str, bytes | None]) -> bytes:
     """The entry of one commit, for people and programs: of each record a line with its length (`-` when it is deleted)
-    and key, then its bytes and a line feed. Raises StoreError for a key that cannot be told in a line.
+    and key (percent-encoded where it has a line feed or '%'), then its bytes and a line feed. Raises StoreError for a
+    key that would be taken for an entry's.
     """
     parts = []
     for key, value in writes.items():
-        if "\n" in key or key.startswith("~"):
-            raise StoreError(f"record key {key!r}: no line feed, and no '~' to begin with")
-        parts.append(b"- %b\n" % key.encode() if value is None else b"%d %b\n%b\n" % (len(value), key.encode(), value))
+        if key.startswith("~"):
+            raise StoreError(f"record key {key!r}: '~' to begin with is the journal's own")
+        name = (quote(key) if "\n" in key or "%" in key else key).encode()
+        parts.append(b"- %b\n" % name if value is None else b"%d %b\n%b\n" % (len(value), name, value))
     return b"".join(parts)
 
 
@@ -100,7 +103,7 @@ def decoded(key: str, entry: bytes) -> dict[str, bytes | None]:
         at = end + 1
         if end < 0 or not name or not (length == b"-" or length.isdigit()):
             raise JournalCorrupt(key, f"no length and key in its line {entry[at : at + 80]!r}")
-        record = name.decode(errors="backslashreplace")
+        record = unquote(name.decode(errors="backslashreplace"))
         if length == b"-":
             writes[record] = None
             continue
@@ -153,7 +156,7 @@ class Journal:
                     strange.discard(name)
                 newest[name] = value
         for name in sorted(strange):
-            log.error("%s was written by another program, and later by a coordinator, whose word holds: find out", name)
+            log.error("%s was written by another program, unseen by a coordinator whose word holds: find out", name)
         records.update({name: value for name, value in newest.items() if value is not None})
         for name in (name for name, value in newest.items() if value is None):
             records.pop(name, None)

@@ -13,8 +13,8 @@ REMIND_S = 10.0
 class Pause:
     """One per wait for one thing."""
 
-    def __init__(self) -> None:
-        self._wait_s = FIRST_S
+    def __init__(self, most_s: float = MAX_S) -> None:
+        self._wait_s, self._most_s = FIRST_S, most_s
         self._reminded = float("-inf")
 
     def remind(self) -> bool:
@@ -27,4 +27,4 @@ class Pause:
 
     async def wait(self) -> None:
         await asyncio.sleep(self._wait_s)
-        self._wait_s = min(2 * self._wait_s, MAX_S)
+        self._wait_s = min(2 * self._wait_s, self._most_s)

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
-from coordinator.store.etcd_client import EtcdClient
+from coordinator.store.etcd_client import Compacted, EtcdClient
 from coordinator.store.port import StoreUnavailable
 from coordinator.store.retry import Pause
 
 log = logging.getLogger(__name__)
 
 WATCH_S = 30.0
-SOON_S = 1.0
-"""A watch that etcd ends sooner than this has been told to begin where history is compacted away."""
 OWN_REMEMBERED = 1_024
 """Revisions of ours that a watch may tell of, again when it begins anew."""
 
@@ -35,8 +32,13 @@ class Sentinel:
         self._told = revision
         """Up to where nothing is left to be told of."""
         self._own: dict[int, None] = {}
-        self._foreign: dict[int, str] = {}
-        self._task = asyncio.create_task(self._watch(), name="sentinel")
+        self._foreign: dict[int, set[str]] = {}
+        self._task = self._begin()
+
+    def _begin(self) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._watch(), name="sentinel")
+        task.add_done_callback(_report)
+        return task
 
     def own(self, revision: int) -> None:
         self._own[revision] = None
@@ -48,12 +50,12 @@ class Sentinel:
 
     def foreign(self) -> list[str]:
         """Keys that somebody else wrote; to be asked while no write of ours is under way."""
-        return sorted(set(self._foreign.values()))
+        return sorted(set().union(*self._foreign.values()))
 
     def look_again(self) -> None:
         """The way to etcd was lost: what was told meanwhile may be lost too."""
         self._task.cancel()
-        self._task = asyncio.create_task(self._watch(), name="sentinel")
+        self._task = self._begin()
 
     def stop(self) -> None:
         self._task.cancel()
@@ -61,20 +63,27 @@ class Sentinel:
     async def _watch(self) -> None:
         pause = Pause()
         while True:
-            began_s = time.monotonic()
             try:
                 await self._client.watch([self._range], self._told + 1, WATCH_S, self._notice)
-                if time.monotonic() - began_s < SOON_S:
-                    self._told = max(self._told, self.revision)
-                else:
-                    pause = Pause()
-                    continue
+                pause = Pause()
+                continue
+            except Compacted:
+                log.warning("what was written under the ledger up to revision %d was not watched", self.revision)
+                self._told = max(self._told, self.revision)
             except StoreUnavailable as error:
                 if pause.remind():
                     log.info("cannot watch the ledger for foreign writes, trying on: %s", error)
             await pause.wait()
 
     def _notice(self, key: bytes, value: bytes | None, revision: int) -> None:
-        self._told = max(self._told, revision - 1)  # others of the same revision may be yet to come
+        if revision <= self._told:
+            return
+        self._told = revision - 1  # others of the same revision may be yet to come
         if revision not in self._own:
-            self._foreign[revision] = key[self._start :].decode(errors="backslashreplace")
+            name = key[self._start :].decode(errors="backslashreplace")
+            self._foreign.setdefault(revision, set()).add(name)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("the ledger is not watched for foreign writes any more", exc_info=task.exception())

@@ -38,6 +38,8 @@ class Succession:
     def saw_leader(self, leader: LeaderSeen | None, now_ms: int) -> bool:
         """Notes who leads; whether that is news. A leader that rewrites its key stays the same."""
         before, self.leader = self.leader, leader
+        if leader is not None and before is not None and before.epoch != leader.epoch:
+            self.tick_seen_ms, self._answered_ms = now_ms, 0  # to rewrite its key is a sign of life
         if leader is None or (before is not None and before.identity == leader.identity):
             return leader != before
         if before is not None or self._since_ms:

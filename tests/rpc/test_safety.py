@@ -7,6 +7,8 @@ from typing import Any
 import grpc
 import pytest
 from rpc.site import ask, greeted, operation, refused, running
+from zonelock.v1 import cluster_service_pb2 as cpb
+from zonelock.v1 import cluster_service_pb2_grpc as cgrpc
 from zonelock.v1 import floor_pb2 as fpb
 from zonelock.v1 import safety_service_pb2 as spb
 from zonelock.v1 import zone_service_pb2 as zpb
@@ -108,6 +110,15 @@ async def test_unknown_scopes_and_stops_are_not_found() -> None:
             assert (await refused(site.safety.TripStop(request))).code is grpc.StatusCode.NOT_FOUND
         reset = spb.ResetStopRequest(operator="Ada", reason="r", stop_ids=["nope"])
         assert (await refused(site.safety.ResetStop(reset))).reason == "UNKNOWN_STOP"
+
+
+@pytest.mark.parametrize("stop_id", ["x\ny", "~journal/1", "", "s" * 65])
+async def test_a_stop_that_another_coordinator_cannot_have_told_of_is_refused_and_leaves_nothing(stop_id: str) -> None:
+    async with running() as site:
+        stop = fpb.Stop(stop_id=stop_id, cause=fpb.STOP_CAUSE_OPERATOR, floor=True, active=True)
+        handed_over = cgrpc.ClusterServiceStub(site.channel).HandOverStops(cpb.HandOverStopsRequest(stops=[stop]))
+        assert (await refused(handed_over)).metadata["field"] == "stops.stop_id"
+        assert site.runtime.known_stops() == []
 
 
 async def test_a_cold_floor_is_cleared_by_a_named_operator_once() -> None:

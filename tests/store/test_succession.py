@@ -92,9 +92,17 @@ def test_a_leader_has_its_minimum_tenure() -> None:
     assert seen(now_ms=50).due_ms(closed=True) == 50 + MIN_TENURE_MS
 
 
+def test_a_leader_that_rewrites_its_key_is_alive_though_its_tick_stands_still() -> None:
+    succession = seen()
+    succession.saw_answer(LEASE_MS)
+    succession.saw_leader(leader("a", epoch=2), LEASE_MS + CONFIRM_MS)
+    assert (succession.due_ms(closed=False), succession.ask_ms) == (None, 2 * LEASE_MS + CONFIRM_MS)
+    assert succession.due_ms(closed=True) == LEASE_MS + CONFIRM_MS + STALE_MS
+
+
 def test_a_leader_that_rewrites_its_key_is_no_new_one() -> None:
     succession = seen(now_ms=50)
-    succession.saw_leader(leader("a", epoch=9), 900)
+    succession.saw_leader(leader("a", epoch=9), 50 + MIN_TENURE_MS - STALE_MS)
     assert succession.due_ms(closed=True) == 50 + MIN_TENURE_MS
 
 
