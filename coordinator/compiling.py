@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from coordinator.compiled import BUILDS, GROUP, RECORD, compiler_version, fingerprint, folder_of, matching_build
+from coordinator.compiled import BUILDS, GROUP, RECORD, compiler_version, fingerprint, folder_of, matching_build, sizes
 from coordinator.compiled import sources as core_sources
 
 KEPT = 4
@@ -79,11 +79,16 @@ def build() -> Path:
         (work / "setup.py").write_text(SETUP, encoding="utf-8")
         compile_in(work)
         made = work / "made"
-        record = {"fingerprint": mark, "mypyc": compiler_version()}
+        record = {"fingerprint": mark, "mypyc": compiler_version(), "files": sizes(made)}
         (made / RECORD).write_text(json.dumps(record) + "\n", encoding="utf-8")
         folder = folder_of(mark)
-        shutil.rmtree(folder, ignore_errors=True)
-        made.rename(folder)
+        if matching_build() is None:  # nobody else has made it meanwhile
+            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                made.rename(folder)
+            except OSError:
+                if matching_build() is None:
+                    raise
     drop_old()
     return folder
 

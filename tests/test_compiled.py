@@ -131,7 +131,8 @@ def planted_build(folder: Path) -> Path:
     mark = compiled.fingerprint(compiled.sources())
     made = compiled.folder_of(mark)
     made.mkdir()
-    record = {"fingerprint": mark, "mypyc": compiled.compiler_version()}
+    (made / "core.so").write_bytes(b"code")
+    record = {"fingerprint": mark, "mypyc": compiled.compiler_version(), "files": {"core.so": 4}}
     (made / compiled.RECORD).write_text(json.dumps(record))
     return made
 
@@ -146,6 +147,17 @@ def test_an_edited_source_makes_a_build_unusable(
     assert compiled.matching_build() == made
     with (edited / "core" / "zones.py").open("a") as source:
         source.write("\n")
+    assert compiled.matching_build() is None
+
+
+@pytest.mark.parametrize("left", [None, b"", b"co"])
+def test_a_build_that_a_power_cut_left_in_pieces_is_not_used(no_builds: Path, left: bytes | None) -> None:
+    made = planted_build(no_builds)
+    assert compiled.matching_build() == made
+    if left is None:
+        (made / "core.so").unlink()
+    else:
+        (made / "core.so").write_bytes(left)
     assert compiled.matching_build() is None
 
 
